@@ -1,0 +1,45 @@
+"""Exact and certified numerics for gradient-descent dynamics of recurrent networks.
+
+The public names are loaded when they are first used, so that importing the package is fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "cells": ("VanillaRNN",),
+    "trajectory": ("Trajectory", "simulate"),
+    "linearization": ("Linearization", "linearize"),
+    "operators": (
+        "InversePropagator",
+        "ParameterJacobian",
+        "ParameterOperator",
+        "Propagator",
+        "PropagatorGram",
+        "Sensitivity",
+        "TangentKernel",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("plotting", "testing")
+
+__all__ = sorted([*_HOME_OF, *_MODULES])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,154 @@
+"""Checks made once, at the door of each public function.
+
+Every message names the argument, what came, what is accepted and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ._typing import DTypeLike, FloatArray, RNGLike
+
+
+class InputError(ValueError):
+    """A value that a user gave cannot be used; the message says which, why and what is accepted."""
+
+
+class InputTypeError(TypeError):
+    """An argument has a type that cannot be used; the message says which and what is accepted."""
+
+
+class MemoryLimitError(MemoryError):
+    """A computation would need more memory than the user allows; the message says what to do."""
+
+
+def check_integer(value: Any, name: str, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return `value` as an ``int`` within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InputTypeError(f"{name} must be an integer; got {value!r} ({type(value).__name__}).")
+    if value < minimum or (maximum is not None and value > maximum):
+        bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise InputError(f"{name} must be {bounds}; got {value}.")
+    return int(value)
+
+
+def check_real(
+    value: Any,
+    name: str,
+    *,
+    minimum: float = -np.inf,
+    maximum: float = np.inf,
+    open_minimum: bool = False,
+) -> float:
+    """Return `value` as a finite ``float`` within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputTypeError(
+            f"{name} must be a real number; got {value!r} ({type(value).__name__})."
+        )
+    below = value <= minimum if open_minimum else value < minimum
+    if not np.isfinite(value) or below or value > maximum:
+        low = f"greater than {minimum:g}" if open_minimum else f"at least {minimum:g}"
+        parts = [low] if np.isfinite(minimum) else []
+        parts += [f"at most {maximum:g}"] if np.isfinite(maximum) else []
+        raise InputError(f"{name} must be {' and '.join(['finite', *parts])}; got {value}.")
+    return float(value)
+
+
+def suggest(value: str, accepted: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the accepted word nearest to `value`, or nothing."""
+    nearest = difflib.get_close_matches(value, list(accepted), n=1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def check_choice(value: Any, name: str, accepted: Iterable[str]) -> str:
+    """Return `value` if it is one of the `accepted` words."""
+    words = tuple(accepted)
+    if not isinstance(value, str) or value not in words:
+        listed = ", ".join(repr(word) for word in words)
+        hint = suggest(value, words) if isinstance(value, str) else ""
+        raise InputError(f"{name} must be one of {listed}; got {value!r}.{hint}")
+    return value
+
+
+def check_dtype(value: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
+    """Return `value` as ``float32`` or ``float64``."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError as error:
+        raise InputTypeError(f"{name} must be float32 or float64; got {value!r}.") from error
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputTypeError(f"{name} must be float32 or float64; got {dtype}.")
+    return dtype
+
+
+def check_array(
+    value: Any,
+    name: str,
+    shape: tuple[int | str, ...] | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    finite: bool = True,
+) -> FloatArray:
+    """Return `value` as a C-ordered real floating-point array of the given shape.
+
+    Parameters
+    ----------
+    value : array_like
+        What the user gave.
+    name : str
+        The argument's name, for the messages.
+    shape : tuple of int or str, optional
+        The accepted shape; a word stands for an axis of any positive length.
+    dtype : dtype_like, optional
+        The precision to return; without it ``float32`` and ``float64`` are kept and every
+        other real type becomes ``float64``.
+    finite : bool
+        Whether NaN and infinity are refused.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} must be a rectangular array; {error}.") from error
+    if array.dtype.kind == "c":
+        raise InputTypeError(f"{name} must be real; got dtype {array.dtype}. Take its .real part.")
+    if array.dtype.kind not in "biuf":
+        raise InputTypeError(f"{name} must be numeric; got dtype {array.dtype}.")
+    if shape is not None:
+        fits = array.ndim == len(shape) and all(
+            length > 0 if isinstance(want, str) else length == want
+            for want, length in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            wanted = "(" + ", ".join(str(want) for want in shape) + ("," * (len(shape) == 1)) + ")"
+            raise InputError(f"{name} must have shape {wanted}; got {array.shape}.")
+    if dtype is None:
+        kept = array.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+        dtype = array.dtype if kept else np.float64
+    array = np.ascontiguousarray(array, dtype=dtype)
+    if finite and not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise InputError(
+            f"{name} must be finite; {bad} of its {array.size} entries are NaN or infinite."
+        )
+    return array
+
+
+def check_rng(rng: RNGLike | None, name: str = "rng") -> np.random.Generator:
+    """Return a generator for a seed, a seed sequence or a generator."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(
+        rng, (int, np.integer, np.random.SeedSequence)
+    ):
+        raise InputTypeError(
+            f"{name} must be an integer seed, a numpy.random.SeedSequence or a "
+            f"numpy.random.Generator; got {rng!r}."
+        )
+    if isinstance(rng, (int, np.integer)) and rng < 0:
+        raise InputError(f"{name} must be a seed of at least 0; got {rng}.")
+    return np.random.default_rng(rng)

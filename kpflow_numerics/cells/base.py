@@ -1,0 +1,251 @@
+"""What every cell offers, and what follows for cells that have weight sites."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._threads import n_threads
+from .._typing import DTypeLike, FloatArray, Params, ParamsLike, RNGLike
+from .._validation import (
+    InputError,
+    InputTypeError,
+    check_array,
+    check_dtype,
+    check_integer,
+    check_real,
+    check_rng,
+    suggest,
+)
+from .parameters import ParameterLayout
+from .sites import Segment, WeightSites
+
+
+@dataclass(frozen=True)
+class Cell(ABC):
+    """A recurrent map ``h_t = f(x_t, h_{t-1}; theta)``.
+
+    A cell holds sizes and settings, never parameters: those are a dict of arrays that every
+    method takes. Subclasses are frozen dataclasses, so that a cell can be compared and stored.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs ``I``.
+    n_units : int
+        Number of units ``H``.
+    """
+
+    n_inputs: int
+    n_units: int
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_integer(self.n_inputs, "n_inputs")
+        check_integer(self.n_units, "n_units")
+
+    @property
+    def n_state(self) -> int:
+        """State size ``N``."""
+        return self.n_units
+
+    @property
+    @abstractmethod
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter, in the order of the flat parameter vector."""
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """Where each parameter stands in the flat parameter vector."""
+        return ParameterLayout(self.parameter_shapes)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters ``p``."""
+        return self.layout.size
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments, to store the cell by name."""
+        return asdict(self)
+
+    def init_params(
+        self, gain: float = 1.0, rng: RNGLike = 0, dtype: DTypeLike = np.float64
+    ) -> Params:
+        """Draw parameters as PyTorch does, uniform in ``+-1/sqrt(H)``.
+
+        Parameters
+        ----------
+        gain : float
+            Scale of ``weight_hh`` alone, the paper's ``g``.
+        rng : int, SeedSequence or Generator
+            Source of the random numbers. The draws are the same for both precisions.
+        dtype : dtype_like
+            ``float64`` or ``float32``.
+
+        Returns
+        -------
+        dict of str to ndarray
+        """
+        gain = check_real(gain, "gain", minimum=0.0)
+        dtype = check_dtype(dtype)
+        generator = check_rng(rng)
+        bound = 1.0 / np.sqrt(self.n_units)
+        params = {}
+        for name, shape in self.parameter_shapes.items():
+            values = generator.uniform(-bound, bound, size=shape)
+            params[name] = (gain * values if name == "weight_hh" else values).astype(dtype)
+        return params
+
+    def check_params(self, params: ParamsLike, name: str = "params") -> Params:
+        """Return `params` as arrays of one precision, in the cell's order.
+
+        Raises
+        ------
+        InputError
+            If a parameter is missing, unknown, of the wrong shape, NaN or infinite.
+        InputTypeError
+            If `params` is not a mapping, or a parameter is complex or not numeric.
+        """
+        if not isinstance(params, Mapping):
+            raise InputTypeError(
+                f"{name} must map parameter names to arrays; got {type(params).__name__}."
+            )
+        shapes = self.parameter_shapes
+        accepted = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        for key in params:
+            if key not in shapes:
+                raise InputError(
+                    f"{name} has an entry {key!r} that {self!r} does not know; it takes "
+                    f"{accepted}.{suggest(str(key), shapes)}"
+                )
+        for key in shapes:
+            if key not in params:
+                raise InputError(f"{name} lacks {key!r}; {self!r} takes {accepted}.")
+        arrays = {
+            key: check_array(params[key], f"{name}[{key!r}]", shape)
+            for key, shape in shapes.items()
+        }
+        dtype = np.result_type(*arrays.values())
+        return {key: array.astype(dtype, copy=False) for key, array in arrays.items()}
+
+    @abstractmethod
+    def simulate_states(
+        self, params: Params, inputs: FloatArray, initial: FloatArray
+    ) -> FloatArray:
+        """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
+
+    @abstractmethod
+    def state_jvp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return ``A block`` for ``M`` points: ``(M, I), (M, N), (M, N, k) -> (M, N, k)``."""
+
+    @abstractmethod
+    def state_vjp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return ``A* block`` for ``M`` points: ``(M, I), (M, N), (M, N, k) -> (M, N, k)``."""
+
+    @abstractmethod
+    def param_jvp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return ``(df/dtheta) block`` for ``M`` points: ``(p, k) -> (M, N, k)``."""
+
+    @abstractmethod
+    def param_vjp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return the sum over ``M`` points of ``(df/dtheta)* block``: ``(M, N, k) -> (p, k)``."""
+
+
+class SiteCell(Cell):
+    """A cell whose weights act through sites with diagonal gains.
+
+    A subclass gives its step and :meth:`weight_sites`; every product follows.
+    """
+
+    @abstractmethod
+    def weight_sites(
+        self, params: Params, inputs: FloatArray, previous: FloatArray
+    ) -> WeightSites:
+        """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
+
+    def _at_points(
+        self, params: Params, inputs: FloatArray, previous: FloatArray
+    ) -> WeightSites:
+        return self.weight_sites(params, inputs[:, None], previous[:, None])
+
+    def state_jvp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return ``A block`` for ``M`` points: ``(M, I), (M, N), (M, N, k) -> (M, N, k)``."""
+        return self._at_points(params, inputs, previous).state_jvp(block[:, None])[:, 0]
+
+    def state_vjp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return ``A* block`` for ``M`` points: ``(M, I), (M, N), (M, N, k) -> (M, N, k)``."""
+        return self._at_points(params, inputs, previous).state_vjp(block[:, None])[:, 0]
+
+    def param_jvp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return ``(df/dtheta) block`` for ``M`` points: ``(p, k) -> (M, N, k)``."""
+        return self._at_points(params, inputs, previous).param_jvp(self.layout.unpack(block))[:, 0]
+
+    def param_vjp(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
+    ) -> FloatArray:
+        """Return the sum over ``M`` points of ``(df/dtheta)* block``: ``(M, N, k) -> (p, k)``."""
+        sites = self._at_points(params, inputs, previous)
+        return self.layout.pack(sites.param_vjp(block[:, None], self.parameter_shapes))
+
+
+def input_drive(inputs: FloatArray, weight: FloatArray, *biases: FloatArray) -> FloatArray:
+    """Return ``W x + biases`` for inputs ``(B, T, I)`` as ``(B, T, rows)``, one wide GEMM."""
+    drive = inputs @ weight.T
+    for bias in biases:
+        drive += bias
+    return drive
+
+
+def trial_chunk(n_trials: int) -> int:
+    """Return how many trials each thread simulates."""
+    return -(-n_trials // n_threads())
+
+
+def join_features(
+    parts: list[tuple[FloatArray, str]], biases: tuple[str, ...]
+) -> tuple[FloatArray, tuple[Segment, ...]]:
+    """Join the arrays ``(B, T, .)`` that weights multiply, and a column of ones for biases.
+
+    Parameters
+    ----------
+    parts : list of (ndarray, str)
+        What each weight multiplies, and the weight's name.
+    biases : tuple of str
+        The biases; they share one column of ones.
+
+    Returns
+    -------
+    ndarray, shape (B, T, m)
+        The features of a group of sites.
+    tuple of Segment
+        The parameters behind its columns.
+    """
+    arrays = [array for array, _ in parts]
+    if biases:
+        arrays.append(np.ones((*arrays[0].shape[:2], 1), arrays[0].dtype))
+    names = [(name,) for _, name in parts] + ([biases] if biases else [])
+    segments, start = [], 0
+    for array, parameters in zip(arrays, names, strict=True):
+        stop = start + array.shape[-1]
+        segments.append(Segment(slice(start, stop), tuple(parameters)))
+        start = stop
+    return np.concatenate(arrays, axis=-1), tuple(segments)

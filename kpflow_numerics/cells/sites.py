@@ -1,0 +1,300 @@
+"""Weight sites: the structure that most cells share, and the products that follow from it.
+
+A site is a pre-activation ``a^g = W_g u^g`` followed by a pointwise map, so that ``dh/da^g`` is
+diagonal over units: the gain ``D^g``. A state of several slots (an LSTM's ``[h, c]``) has a gain
+for each slot. Sites that share their features ``u`` form a group, whose products are one GEMM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .._threads import n_threads, single_threaded_blas
+from .._typing import FloatArray, Params
+from ..kernels import propagation
+from ..kernels import sites as site_kernels
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Columns of the features of a group, and the parameters whose columns they multiply.
+
+    A column of ones that two biases share is stored once and names both.
+    """
+
+    columns: slice
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SiteGroup:
+    """Consecutive sites that multiply the same features.
+
+    Parameters
+    ----------
+    features : ndarray, shape (B, T, m)
+        What the weights of the group multiply.
+    segments : tuple of Segment
+        The parameters behind the columns of the features.
+    first_site : int
+        Place of the group's first site among the gains.
+    row_blocks : tuple of int
+        For each site, which block of ``H`` rows of its parameters is its own.
+    """
+
+    features: FloatArray
+    segments: tuple[Segment, ...]
+    first_site: int
+    row_blocks: tuple[int, ...]
+
+    @cached_property
+    def multiplicity(self) -> FloatArray:
+        """How many parameters stand behind each column, shape ``(m,)``."""
+        counts = np.empty(self.features.shape[-1], self.features.dtype)
+        for segment in self.segments:
+            counts[segment.columns] = len(segment.parameters)
+        return counts
+
+    @property
+    def weighted_features(self) -> FloatArray:
+        """Features ``X`` with ``K_g = D^g X X* D^g*``: shared columns times ``sqrt(count)``."""
+        return self.features * np.sqrt(self.multiplicity)
+
+    def row_slices(self, n_units: int) -> Iterator[slice]:
+        """Yield the rows of the parameters that belong to each site."""
+        for block in self.row_blocks:
+            yield slice(block * n_units, (block + 1) * n_units)
+
+
+@dataclass(frozen=True)
+class WeightSites:
+    """Local derivatives of a cell along a trajectory, in the form that all site cells share.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The sites. Those that multiply the hidden state come first, in the row order of
+        `recurrent_weight`.
+    gains : ndarray, shape (B, T, G, S, H)
+        ``D^g``: derivative of each slot of the state with respect to each site.
+    carry : ndarray, shape (B, T, S, S, H)
+        Derivative of each slot (first) by each slot of the previous state, not through weights.
+    inner : ndarray, shape (B, T, H), or None
+        Derivative of what the recurrent weights multiply by the previous hidden state, where the
+        weights multiply a function of it.
+    recurrent_weight : ndarray, shape (R * H, H)
+        Weights of the recurrent sites.
+    groups : tuple of SiteGroup
+        The features.
+    """
+
+    names: tuple[str, ...]
+    gains: FloatArray
+    carry: FloatArray
+    inner: FloatArray | None
+    recurrent_weight: FloatArray
+    groups: tuple[SiteGroup, ...]
+
+    @property
+    def n_units(self) -> int:
+        """Number of units ``H``."""
+        return int(self.gains.shape[-1])
+
+    @property
+    def n_slots(self) -> int:
+        """Number of slots ``S`` of the state: ``N = S H``."""
+        return int(self.gains.shape[-2])
+
+    @cached_property
+    def _weight_transposed(self) -> FloatArray:
+        return np.ascontiguousarray(self.recurrent_weight.T)
+
+    @cached_property
+    def _inner_or_placeholder(self) -> FloatArray:
+        if self.inner is not None:
+            return self.inner
+        return np.zeros((1, 1, self.n_units), self.gains.dtype)
+
+    def _slots(self, block: FloatArray) -> FloatArray:
+        """View ``(B, T, N, k)`` as ``(B, T, S, H, k)``."""
+        n_trials, n_steps, _, k = block.shape
+        return block.reshape(n_trials, n_steps, self.n_slots, self.n_units, k)
+
+    def propagate(self, block: FloatArray) -> FloatArray:
+        """Return ``P block`` for a block ``(B, T, N, k)``."""
+        out = block.copy()
+        slots = self._slots(out)
+        has_inner = self.inner is not None
+        with single_threaded_blas():
+            if out.shape[-1] == 1:
+                propagation.propagate_column(
+                    self.carry,
+                    self.gains,
+                    self._inner_or_placeholder,
+                    has_inner,
+                    self._weight_transposed,
+                    _share(out.shape[0]),
+                    slots[..., 0],
+                )
+            else:
+                propagation.propagate(
+                    self.carry,
+                    self.gains,
+                    self._inner_or_placeholder,
+                    has_inner,
+                    self.recurrent_weight,
+                    slots,
+                )
+        return out
+
+    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
+        """Return ``P* block`` for a block ``(B, T, N, k)``."""
+        out = block.copy()
+        slots = self._slots(out)
+        has_inner = self.inner is not None
+        with single_threaded_blas():
+            if out.shape[-1] == 1:
+                propagation.propagate_column_adjoint(
+                    self.carry,
+                    self.gains,
+                    self._inner_or_placeholder,
+                    has_inner,
+                    self.recurrent_weight,
+                    _share(out.shape[0]),
+                    slots[..., 0],
+                )
+            else:
+                propagation.propagate_adjoint(
+                    self.carry,
+                    self.gains,
+                    self._inner_or_placeholder,
+                    has_inner,
+                    self._weight_transposed,
+                    slots,
+                )
+        return out
+
+    def state_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t block[:, t]`` for every step of a block ``(B, T, N, k)``."""
+        out = np.zeros_like(block)
+        with single_threaded_blas():
+            propagation.apply_state_jacobians(
+                self.carry,
+                self.gains,
+                self._inner_or_placeholder,
+                self.inner is not None,
+                self.recurrent_weight,
+                self._slots(block),
+                self._slots(out),
+            )
+        return out
+
+    def state_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t* block[:, t]`` for every step of a block ``(B, T, N, k)``."""
+        out = np.zeros_like(block)
+        with single_threaded_blas():
+            propagation.apply_state_jacobians_adjoint(
+                self.carry,
+                self.gains,
+                self._inner_or_placeholder,
+                self.inner is not None,
+                self._weight_transposed,
+                self._slots(block),
+                self._slots(out),
+            )
+        return out
+
+    def _rows(self, block: FloatArray) -> FloatArray:
+        """View ``(B, T, N, k)`` as ``(B T, S, H, k)``."""
+        slots = self._slots(block)
+        return slots.reshape(-1, *slots.shape[2:])
+
+    def _flat_gains(self) -> FloatArray:
+        return self.gains.reshape(-1, *self.gains.shape[2:])
+
+    def param_gram(self, block: FloatArray) -> FloatArray:
+        """Return ``J J* block`` for a block ``(B, T, N, k)``, without the parameters' layout."""
+        out = np.zeros_like(block)
+        chunk = _unit_chunk(self.n_units, block.shape[-1])
+        with single_threaded_blas():
+            for group in self.groups:
+                site_kernels.add_site_gram(
+                    _flat(group.features),
+                    group.multiplicity,
+                    self._flat_gains(),
+                    group.first_site,
+                    len(group.row_blocks),
+                    chunk,
+                    self._rows(block),
+                    self._rows(out),
+                )
+        return out
+
+    def param_jvp(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
+        """Return ``J v`` as a block ``(B, T, N, k)``; `parameters` have a last axis of ``k``."""
+        k = next(iter(parameters.values())).shape[-1]
+        n_trials, n_steps = self.gains.shape[:2]
+        n_units = self.n_units
+        out = np.zeros((n_trials, n_steps, self.n_slots * n_units, k), self.gains.dtype)
+        chunk = _unit_chunk(n_units, k)
+        for group in self.groups:
+            n_features = group.features.shape[-1]
+            columns = np.zeros((len(group.row_blocks), n_units, n_features, k), out.dtype)
+            for site, rows in enumerate(group.row_slices(n_units)):
+                for segment in group.segments:
+                    for name in segment.parameters:
+                        part = parameters[name][rows].reshape(n_units, -1, k)
+                        columns[site, :, segment.columns] += part
+            with single_threaded_blas():
+                site_kernels.add_site_jvp(
+                    _flat(group.features),
+                    self._flat_gains(),
+                    group.first_site,
+                    chunk,
+                    columns,
+                    self._rows(out),
+                )
+        return out
+
+    def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
+        """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
+        k = block.shape[-1]
+        n_units = self.n_units
+        chunk = _unit_chunk(n_units, k)
+        gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
+        for group in self.groups:
+            n_features = group.features.shape[-1]
+            columns = np.empty((len(group.row_blocks), n_units, n_features, k), block.dtype)
+            with single_threaded_blas():
+                site_kernels.site_vjp(
+                    _flat(group.features),
+                    self._flat_gains(),
+                    group.first_site,
+                    chunk,
+                    self._rows(block),
+                    columns,
+                )
+            for site, rows in enumerate(group.row_slices(n_units)):
+                for segment in group.segments:
+                    for name in segment.parameters:
+                        part = gradients[name][rows]
+                        part[:] = columns[site, :, segment.columns].reshape(part.shape)
+        return gradients
+
+
+def _flat(features: FloatArray) -> FloatArray:
+    return features.reshape(-1, features.shape[-1])
+
+
+def _share(n_trials: int) -> int:
+    """Return how many trials each thread takes."""
+    return -(-n_trials // n_threads())
+
+
+def _unit_chunk(n_units: int, k: int) -> int:
+    """Return how many units a thread takes at a time: GEMMs of about 128 columns."""
+    return max(1, min(-(-n_units // n_threads()), -(-128 // k)))

@@ -1,0 +1,285 @@
+"""Scans of the linearised flow of cells with weight sites, forward and adjoint.
+
+The state Jacobian of step t acts on a block ``v (S, H, k)`` as
+
+    (A_t v)_s = sum_s' carry[s, s'] v_s' + sum_r gains[r, s] (W_r (inner v_0)),
+
+where slot 0 is the one that the recurrent weights read. Blocks of several columns run trial by
+trial with one ``(R H, H) @ (H, k)`` product a step; single columns run on chunks of trials with
+one ``(chunk, H) @ (H, R H)`` product a step.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .._jit import jit, jit_parallel
+from .._typing import FloatArray
+
+
+@jit
+def _apply_step(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight: FloatArray,
+    v: FloatArray,
+    read: FloatArray,
+    product: FloatArray,
+    out: FloatArray,
+) -> None:
+    # out += A v for one trial and step; v and out are (S, H, k).
+    n_slots, n_units, k = v.shape
+    n_recurrent = weight.shape[0] // n_units
+    for i in range(n_units):
+        factor = inner[i] if has_inner else v.dtype.type(1.0)
+        for j in range(k):
+            read[i, j] = factor * v[0, i, j]
+    np.dot(weight, read, product)
+    for s in range(n_slots):
+        for i in range(n_units):
+            for source in range(n_slots):
+                c = carry[s, source, i]
+                if c != 0.0:
+                    for j in range(k):
+                        out[s, i, j] += c * v[source, i, j]
+            for r in range(n_recurrent):
+                g = gains[r, s, i]
+                for j in range(k):
+                    out[s, i, j] += g * product[r * n_units + i, j]
+
+
+@jit
+def _apply_step_adjoint(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight_transposed: FloatArray,
+    v: FloatArray,
+    gathered: FloatArray,
+    product: FloatArray,
+    out: FloatArray,
+) -> None:
+    # out += A* v for one trial and step; v and out are (S, H, k).
+    n_slots, n_units, k = v.shape
+    n_recurrent = weight_transposed.shape[1] // n_units
+    for r in range(n_recurrent):
+        for i in range(n_units):
+            row = r * n_units + i
+            g = gains[r, 0, i]
+            for j in range(k):
+                gathered[row, j] = g * v[0, i, j]
+            for s in range(1, n_slots):
+                g = gains[r, s, i]
+                for j in range(k):
+                    gathered[row, j] += g * v[s, i, j]
+    np.dot(weight_transposed, gathered, product)
+    for i in range(n_units):
+        factor = inner[i] if has_inner else v.dtype.type(1.0)
+        for j in range(k):
+            out[0, i, j] += factor * product[i, j]
+    for source in range(n_slots):
+        for s in range(n_slots):
+            for i in range(n_units):
+                c = carry[s, source, i]
+                if c != 0.0:
+                    for j in range(k):
+                        out[source, i, j] += c * v[s, i, j]
+
+
+@jit_parallel
+def propagate(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Replace the block ``out (B, T, S, H, k)`` by ``P out``."""
+    n_trials, n_steps, _, n_units, k = out.shape
+    for b in numba.prange(n_trials):
+        read = np.empty((n_units, k), out.dtype)
+        product = np.empty((weight.shape[0], k), out.dtype)
+        for t in range(1, n_steps):
+            _apply_step(
+                carry[b, t],
+                gains[b, t],
+                inner[b, t] if has_inner else inner[0, 0],
+                has_inner,
+                weight,
+                out[b, t - 1],
+                read,
+                product,
+                out[b, t],
+            )
+
+
+@jit_parallel
+def propagate_adjoint(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight_transposed: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Replace the block ``out (B, T, S, H, k)`` by ``P* out``."""
+    n_trials, n_steps, _, n_units, k = out.shape
+    for b in numba.prange(n_trials):
+        gathered = np.empty((weight_transposed.shape[1], k), out.dtype)
+        product = np.empty((n_units, k), out.dtype)
+        for t in range(n_steps - 1, 0, -1):
+            _apply_step_adjoint(
+                carry[b, t],
+                gains[b, t],
+                inner[b, t] if has_inner else inner[0, 0],
+                has_inner,
+                weight_transposed,
+                out[b, t],
+                gathered,
+                product,
+                out[b, t - 1],
+            )
+
+
+@jit_parallel
+def apply_state_jacobians(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Add ``A_t v[:, t]`` to ``out[:, t]`` for every step at once; blocks ``(B, T, S, H, k)``."""
+    n_trials, n_steps, _, n_units, k = v.shape
+    for b in numba.prange(n_trials):
+        read = np.empty((n_units, k), v.dtype)
+        product = np.empty((weight.shape[0], k), v.dtype)
+        for t in range(n_steps):
+            _apply_step(
+                carry[b, t],
+                gains[b, t],
+                inner[b, t] if has_inner else inner[0, 0],
+                has_inner,
+                weight,
+                v[b, t],
+                read,
+                product,
+                out[b, t],
+            )
+
+
+@jit_parallel
+def apply_state_jacobians_adjoint(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight_transposed: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Add ``A_t* v[:, t]`` to ``out[:, t]`` for every step at once; blocks ``(B, T, S, H, k)``."""
+    n_trials, n_steps, _, n_units, k = v.shape
+    for b in numba.prange(n_trials):
+        gathered = np.empty((weight_transposed.shape[1], k), v.dtype)
+        product = np.empty((n_units, k), v.dtype)
+        for t in range(n_steps):
+            _apply_step_adjoint(
+                carry[b, t],
+                gains[b, t],
+                inner[b, t] if has_inner else inner[0, 0],
+                has_inner,
+                weight_transposed,
+                v[b, t],
+                gathered,
+                product,
+                out[b, t],
+            )
+
+
+@jit_parallel
+def propagate_column(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight_transposed: FloatArray,
+    chunk: int,
+    out: FloatArray,
+) -> None:
+    """Replace the single column ``out (B, T, S, H)`` by ``P out``, `chunk` trials at a time."""
+    n_trials, n_steps, n_slots, n_units = out.shape
+    n_recurrent = weight_transposed.shape[1] // n_units
+    for piece in numba.prange((n_trials + chunk - 1) // chunk):
+        first = piece * chunk
+        last = min(first + chunk, n_trials)
+        read = np.empty((last - first, n_units), out.dtype)
+        product = np.empty((last - first, weight_transposed.shape[1]), out.dtype)
+        for t in range(1, n_steps):
+            for b in range(first, last):
+                for i in range(n_units):
+                    read[b - first, i] = out[b, t - 1, 0, i]
+                if has_inner:
+                    for i in range(n_units):
+                        read[b - first, i] *= inner[b, t, i]
+            np.dot(read, weight_transposed, product)
+            for b in range(first, last):
+                for s in range(n_slots):
+                    for source in range(n_slots):
+                        for i in range(n_units):
+                            out[b, t, s, i] += carry[b, t, s, source, i] * out[b, t - 1, source, i]
+                    for r in range(n_recurrent):
+                        for i in range(n_units):
+                            out[b, t, s, i] += (
+                                gains[b, t, r, s, i] * product[b - first, r * n_units + i]
+                            )
+
+
+@jit_parallel
+def propagate_column_adjoint(
+    carry: FloatArray,
+    gains: FloatArray,
+    inner: FloatArray,
+    has_inner: bool,
+    weight: FloatArray,
+    chunk: int,
+    out: FloatArray,
+) -> None:
+    """Replace the single column ``out (B, T, S, H)`` by ``P* out``, `chunk` trials at a time."""
+    n_trials, n_steps, n_slots, n_units = out.shape
+    n_recurrent = weight.shape[0] // n_units
+    for piece in numba.prange((n_trials + chunk - 1) // chunk):
+        first = piece * chunk
+        last = min(first + chunk, n_trials)
+        gathered = np.empty((last - first, weight.shape[0]), out.dtype)
+        product = np.empty((last - first, n_units), out.dtype)
+        for t in range(n_steps - 1, 0, -1):
+            for b in range(first, last):
+                for r in range(n_recurrent):
+                    for i in range(n_units):
+                        gathered[b - first, r * n_units + i] = (
+                            gains[b, t, r, 0, i] * out[b, t, 0, i]
+                        )
+                    for s in range(1, n_slots):
+                        for i in range(n_units):
+                            gathered[b - first, r * n_units + i] += (
+                                gains[b, t, r, s, i] * out[b, t, s, i]
+                            )
+            np.dot(gathered, weight, product)
+            for b in range(first, last):
+                if has_inner:
+                    for i in range(n_units):
+                        product[b - first, i] *= inner[b, t, i]
+                for i in range(n_units):
+                    out[b, t - 1, 0, i] += product[b - first, i]
+                for source in range(n_slots):
+                    for s in range(n_slots):
+                        for i in range(n_units):
+                            out[b, t - 1, source, i] += carry[b, t, s, source, i] * out[b, t, s, i]

@@ -1,0 +1,253 @@
+"""State and parameter Jacobian products along a trajectory, always implicit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from ._typing import FloatArray
+from ._validation import InputTypeError, MemoryLimitError
+from .cells.base import Cell, SiteCell
+from .cells.sites import WeightSites
+from .trajectory import Trajectory
+
+
+class Linearization(ABC):
+    """Local derivatives of a cell along a trajectory.
+
+    Made by :func:`linearize`. Blocks of states have the shape ``(B, T, N, k)``, blocks of
+    parameters ``(p, k)``, all in the precision of the trajectory.
+    """
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.trajectory = trajectory
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        return self.trajectory.cell
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        """Shape ``(B, T, N)`` of the states."""
+        n_trials, n_steps, n_state = self.trajectory.states.shape
+        return n_trials, n_steps, n_state
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters ``p``."""
+        return self.cell.n_parameters
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of every product."""
+        return self.trajectory.dtype
+
+    @property
+    def weight_sites(self) -> WeightSites | None:
+        """The cell's weight sites, where it has them: the source of the exact closed forms."""
+        return None
+
+    @abstractmethod
+    def state_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t block[:, t]`` at every step."""
+
+    @abstractmethod
+    def state_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t* block[:, t]`` at every step."""
+
+    @abstractmethod
+    def param_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
+
+    @abstractmethod
+    def param_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
+
+    @abstractmethod
+    def param_gram(self, block: FloatArray) -> FloatArray:
+        """Return ``K block = J J* block``."""
+
+    @abstractmethod
+    def propagate(self, block: FloatArray) -> FloatArray:
+        """Return ``P block``."""
+
+    @abstractmethod
+    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
+        """Return ``P* block``."""
+
+    def unpropagate(self, block: FloatArray) -> FloatArray:
+        """Return ``P^-1 block``: ``q_t - A_t q_{t-1}``."""
+        out = block.copy()
+        out[:, 1:] -= self.state_jvp(_delayed(block))[:, 1:]
+        return out
+
+    def unpropagate_adjoint(self, block: FloatArray) -> FloatArray:
+        """Return ``P^-* block``: ``q_t - A_{t+1}* q_{t+1}``."""
+        out = block.copy()
+        out[:, :-1] -= self.state_vjp(block)[:, 1:]
+        return out
+
+    def state_jacobians(self, max_memory: int = 2**30) -> FloatArray:
+        """Return every ``A_t`` as an array ``(B, T, N, N)``.
+
+        Parameters
+        ----------
+        max_memory : int
+            Bytes that the result may take.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the result would be larger.
+        """
+        n_trials, n_steps, n_state = self.dims
+        needed = n_trials * n_steps * n_state**2 * self.dtype.itemsize
+        if needed > max_memory:
+            raise MemoryLimitError(
+                f"The state Jacobians of shape {(*self.dims, n_state)} take {needed / 2**30:.2f} "
+                f"GiB, more than max_memory={max_memory / 2**30:.2f} GiB. Use the operators, which "
+                "never store them, or raise max_memory."
+            )
+        identity = np.broadcast_to(np.eye(n_state, dtype=self.dtype), (*self.dims, n_state))
+        return self.state_jvp(np.ascontiguousarray(identity))
+
+
+class SiteLinearization(Linearization):
+    """Linearisation of a cell with weight sites, whose products are fused kernels."""
+
+    def __init__(self, trajectory: Trajectory, sites: WeightSites) -> None:
+        super().__init__(trajectory)
+        self._sites = sites
+
+    @property
+    def weight_sites(self) -> WeightSites:
+        """The cell's weight sites."""
+        return self._sites
+
+    def state_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t block[:, t]`` at every step."""
+        return self._sites.state_jvp(block)
+
+    def state_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t* block[:, t]`` at every step."""
+        return self._sites.state_vjp(block)
+
+    def param_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
+        return self._sites.param_jvp(self.cell.layout.unpack(block))
+
+    def param_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
+        layout = self.cell.layout
+        return layout.pack(self._sites.param_vjp(block, layout.shapes))
+
+    def param_gram(self, block: FloatArray) -> FloatArray:
+        """Return ``K block = J J* block``."""
+        return self._sites.param_gram(block)
+
+    def propagate(self, block: FloatArray) -> FloatArray:
+        """Return ``P block``."""
+        return self._sites.propagate(block)
+
+    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
+        """Return ``P* block``."""
+        return self._sites.propagate_adjoint(block)
+
+
+class GenericLinearization(Linearization):
+    """Linearisation of a cell that offers nothing but its four Jacobian products."""
+
+    def _points(self) -> tuple[FloatArray, FloatArray]:
+        trajectory = self.trajectory
+        n_trials, n_steps, n_state = self.dims
+        return (
+            trajectory.inputs.reshape(n_trials * n_steps, -1),
+            trajectory.previous.reshape(n_trials * n_steps, n_state),
+        )
+
+    def state_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t block[:, t]`` at every step."""
+        flat = block.reshape(-1, *block.shape[2:])
+        product = self.cell.state_jvp(self.trajectory.params, *self._points(), flat)
+        return product.reshape(block.shape)
+
+    def state_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t* block[:, t]`` at every step."""
+        flat = block.reshape(-1, *block.shape[2:])
+        product = self.cell.state_vjp(self.trajectory.params, *self._points(), flat)
+        return product.reshape(block.shape)
+
+    def param_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
+        product = self.cell.param_jvp(self.trajectory.params, *self._points(), block)
+        return product.reshape(*self.dims, -1)
+
+    def param_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
+        flat = block.reshape(-1, *block.shape[2:])
+        return self.cell.param_vjp(self.trajectory.params, *self._points(), flat)
+
+    def param_gram(self, block: FloatArray) -> FloatArray:
+        """Return ``K block = J J* block``."""
+        return self.param_jvp(self.param_vjp(block))
+
+    def propagate(self, block: FloatArray) -> FloatArray:
+        """Return ``P block``."""
+        trajectory, out = self.trajectory, block.copy()
+        for t in range(1, trajectory.n_steps):
+            out[:, t] += self.cell.state_jvp(
+                trajectory.params, trajectory.inputs[:, t], trajectory.previous[:, t], out[:, t - 1]
+            )
+        return out
+
+    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
+        """Return ``P* block``."""
+        trajectory, out = self.trajectory, block.copy()
+        for t in range(trajectory.n_steps - 1, 0, -1):
+            out[:, t - 1] += self.cell.state_vjp(
+                trajectory.params, trajectory.inputs[:, t], trajectory.previous[:, t], out[:, t]
+            )
+        return out
+
+
+def linearize(trajectory: Trajectory) -> Linearization:
+    """Return the local derivatives of a cell along a trajectory.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        What :func:`simulate` returned.
+
+    Returns
+    -------
+    Linearization
+        Keeps ``O(B T N)`` numbers; no array of shape ``(B, T, N, N)`` is ever made unless asked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kpflow_numerics as kpf
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    >>> lin.dims
+    (2, 5, 8)
+    """
+    if not isinstance(trajectory, Trajectory):
+        raise InputTypeError(
+            "trajectory must be a Trajectory, as kpf.simulate returns it; got "
+            f"{type(trajectory).__name__}."
+        )
+    cell = trajectory.cell
+    if isinstance(cell, SiteCell):
+        sites = cell.weight_sites(trajectory.params, trajectory.inputs, trajectory.previous)
+        return SiteLinearization(trajectory, sites)
+    return GenericLinearization(trajectory)
+
+
+def _delayed(block: FloatArray) -> FloatArray:
+    """Return the block one step later, zero at the first step."""
+    out = np.zeros_like(block)
+    out[:, 1:] = block[:, :-1]
+    return out

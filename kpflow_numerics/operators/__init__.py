@@ -1,0 +1,22 @@
+"""The operators of gradient descent on recurrent networks, one a file."""
+
+from .base import AdjointOperator, StructuredOperator
+from .inverse_propagator import InversePropagator
+from .parameter_jacobian import ParameterJacobian
+from .parameter_operator import ParameterOperator
+from .propagator import Propagator
+from .propagator_gram import PropagatorGram
+from .sensitivity import Sensitivity
+from .tangent_kernel import TangentKernel
+
+__all__ = [
+    "AdjointOperator",
+    "InversePropagator",
+    "ParameterJacobian",
+    "ParameterOperator",
+    "Propagator",
+    "PropagatorGram",
+    "Sensitivity",
+    "StructuredOperator",
+    "TangentKernel",
+]

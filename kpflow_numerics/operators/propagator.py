@@ -1,0 +1,55 @@
+"""The linearised flow propagator ``P``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from .._typing import FloatArray
+from ..linearization import Linearization
+from .base import StructuredOperator
+from .inverse_propagator import InversePropagator
+
+
+class Propagator(StructuredOperator):
+    """Carries a perturbation of every step forward in time; its adjoint carries errors back.
+
+    Block diagonal over trials, unit block lower-triangular in time:
+    ``P[t, s] = A_t A_{t-1} ... A_{s+1}``.
+
+    Parameters
+    ----------
+    linearization : Linearization
+        Local derivatives, from :func:`kpflow_numerics.linearize`.
+
+    Notes
+    -----
+    Shape ``(B, T, N) -> (B, T, N)``. Not self-adjoint: its rank, trace and spectrum mean those of
+    ``P P*``, the squares of its singular values. A product is one scan over the steps,
+    ``2 B T q k`` flops for ``q`` recurrent weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kpflow_numerics as kpf
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    >>> P = kpf.Propagator(lin)
+    >>> q = np.ones((2, 5, 8))
+    >>> np.allclose(P.inverse.apply(P.apply(q)), q)
+    True
+    """
+
+    def __init__(self, linearization: Linearization) -> None:
+        self.linearization = linearization
+        super().__init__(linearization.dims, linearization.dims, linearization.dtype)
+
+    @cached_property
+    def inverse(self) -> InversePropagator:
+        """The sparse inverse ``P^-1``."""
+        return InversePropagator(self.linearization)
+
+    def _apply_block(self, block: FloatArray) -> FloatArray:
+        return self.linearization.propagate(block)
+
+    def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
+        return self.linearization.propagate_adjoint(block)

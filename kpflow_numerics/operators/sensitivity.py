@@ -1,0 +1,44 @@
+"""The sensitivity ``S = P J`` of the states to the parameters."""
+
+from __future__ import annotations
+
+from .._typing import FloatArray
+from ..linearization import Linearization
+from .base import StructuredOperator
+
+
+class Sensitivity(StructuredOperator):
+    """Total derivative of the states by the parameters, ``S = dh/dtheta = P J``.
+
+    Parameters
+    ----------
+    linearization : Linearization
+        Local derivatives, from :func:`kpflow_numerics.linearize`.
+
+    Notes
+    -----
+    Shape ``(p,) -> (B, T, N)``. Its adjoint is backpropagation through time: ``S* err`` is the
+    gradient of a loss whose derivative by the states is ``err``. A product costs one of ``J`` and
+    one of ``P``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kpflow_numerics as kpf
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    >>> kpf.Sensitivity(lin)
+    Sensitivity((104,) -> (2, 5, 8), float64)
+    """
+
+    def __init__(self, linearization: Linearization) -> None:
+        self.linearization = linearization
+        super().__init__(
+            (linearization.n_parameters,), linearization.dims, linearization.dtype
+        )
+
+    def _apply_block(self, block: FloatArray) -> FloatArray:
+        return self.linearization.propagate(self.linearization.param_jvp(block))
+
+    def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
+        return self.linearization.param_vjp(self.linearization.propagate_adjoint(block))

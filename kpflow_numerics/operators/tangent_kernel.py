@@ -1,0 +1,61 @@
+"""The tangent kernel of the hidden states, ``NTK = P K P*``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from .._typing import FloatArray
+from ..linearization import Linearization
+from .base import StructuredOperator
+from .sensitivity import Sensitivity
+
+
+class TangentKernel(StructuredOperator):
+    """Gram operator of the sensitivity, ``S S* = P K P*``.
+
+    Gradient descent with a small step moves the states by ``dh/dtau = -NTK err`` [1]_.
+
+    Parameters
+    ----------
+    linearization : Linearization
+        Local derivatives, from :func:`kpflow_numerics.linearize`.
+
+    Notes
+    -----
+    Shape ``(B, T, N) -> (B, T, N)``, self-adjoint and positive semi-definite, of rank at most
+    ``min(n, p)``. A plain sum over trials and steps. A product costs one of ``P*``, ``K`` and
+    ``P``.
+
+    References
+    ----------
+    .. [1] KPFlow, arXiv 2507.06381.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kpflow_numerics as kpf
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    >>> kpf.TangentKernel(lin)
+    TangentKernel((2, 5, 8) -> (2, 5, 8), float64)
+    """
+
+    self_adjoint = True
+    positive_semidefinite = True
+
+    def __init__(self, linearization: Linearization) -> None:
+        self.linearization = linearization
+        super().__init__(linearization.dims, linearization.dims, linearization.dtype)
+
+    @cached_property
+    def factor(self) -> Sensitivity:
+        """The operator ``S`` of which this is the Gram operator."""
+        return Sensitivity(self.linearization)
+
+    def _apply_block(self, block: FloatArray) -> FloatArray:
+        linearization = self.linearization
+        adjoint = linearization.propagate_adjoint(block)
+        return linearization.propagate(linearization.param_gram(adjoint))
+
+    def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
+        return self._apply_block(block)
