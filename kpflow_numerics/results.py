@@ -291,8 +291,9 @@ class ReducedMatrix:
     def __repr__(self) -> str:
         over = ", ".join(self.over) or "nothing"
         kept = ", ".join(self.kept) or "nothing"
+        size = "x".join(str(length) for length in self.shape)
         return (
-            f"ReducedMatrix({self.quantity} over {over}; {self.shape[0]}x{self.shape[1]} on {kept}, "
+            f"ReducedMatrix({self.quantity} over {over}; {size} on {kept}, "
             f"{self.method}, {self.n_matvecs} products)"
         )
 
