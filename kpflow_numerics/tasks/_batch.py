@@ -58,9 +58,9 @@ class TrialBatch:
 
     inputs: FloatArray
     targets: FloatArray
-    mask: FloatArray = field(default=None)  # type: ignore[assignment]
+    mask: FloatArray = None  # type: ignore[assignment]
     conditions: Mapping[str, Array] = field(default_factory=dict)
-    task_ids: IntArray = field(default=None)  # type: ignore[assignment]
+    task_ids: IntArray = None  # type: ignore[assignment]
     task_names: tuple[str, ...] = ("task",)
 
     def __post_init__(self) -> None:

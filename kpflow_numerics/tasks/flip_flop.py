@@ -51,11 +51,11 @@ class FlipFlop(Task):
     Examples
     --------
     >>> from kpflow_numerics.tasks import FlipFlop
-    >>> batch = FlipFlop(n_bits=1, n_steps=9, mean_interval=3, noise_std=0).sample(1, rng=9)
+    >>> batch = FlipFlop(n_bits=1, n_steps=9, mean_interval=3, noise_std=0).sample(1, rng=7)
     >>> batch.inputs[0, :, 0]
-    array([0., 0., 0., 0., 0., 0., 0., 0., 0.])
+    array([ 0.,  0.,  0., -1., -1.,  0.,  1.,  0.,  0.])
     >>> batch.targets[0, :, 0]
-    array([0., 0., 0., 0., 0., 0., 0., 0., 0.])
+    array([ 0.,  0.,  0., -1., -1., -1.,  1.,  1.,  1.])
     """
 
     name: ClassVar[str] = "flip-flop"
@@ -123,6 +123,6 @@ def held_pulses(pulses: FloatArray) -> FloatArray:
     array, shape (B, T, I)
     """
     steps = np.arange(pulses.shape[1])[:, np.newaxis]
-    # Step 0 stands for "none yet": its value is the first pulse if there is one, else 0.
+    # Index 0 means a pulse at step 0 or none so far, and the value there is right for both.
     last = np.maximum.accumulate(np.where(pulses != 0, steps, 0), axis=1)
     return np.take_along_axis(pulses, last, axis=1)
