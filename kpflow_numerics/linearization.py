@@ -89,11 +89,15 @@ class Linearization(ABC):
         out[:, :-1] -= self.state_vjp(block)[:, 1:]
         return out
 
-    def state_jacobians(self, max_memory: int = 2**30) -> FloatArray:
-        """Return every ``A_t`` as an array ``(B, T, N, N)``.
+    def state_jacobians(
+        self, trials: slice = slice(None), max_memory: int = 2**30
+    ) -> FloatArray:
+        """Return every ``A_t`` of some trials as an array ``(trials, T, N, N)``.
 
         Parameters
         ----------
+        trials : slice
+            The trials; all by default.
         max_memory : int
             Bytes that the result may take.
 
@@ -103,15 +107,19 @@ class Linearization(ABC):
             If the result would be larger.
         """
         n_trials, n_steps, n_state = self.dims
+        n_trials = len(range(n_trials)[trials])
         needed = n_trials * n_steps * n_state**2 * self.dtype.itemsize
         if needed > max_memory:
             raise MemoryLimitError(
-                f"The state Jacobians of shape {(*self.dims, n_state)} take {needed / 2**30:.2f} "
-                f"GiB, more than max_memory={max_memory / 2**30:.2f} GiB. Use the operators, which "
-                "never store them, or raise max_memory."
+                f"The state Jacobians of shape {(n_trials, n_steps, n_state, n_state)} take "
+                f"{needed / 2**30:.2f} GiB, more than max_memory={max_memory / 2**30:.2f} GiB. Use "
+                "the operators, which never store them, ask for fewer trials, or raise max_memory."
             )
-        identity = np.broadcast_to(np.eye(n_state, dtype=self.dtype), (*self.dims, n_state))
-        return self.state_jvp(np.ascontiguousarray(identity))
+        return self._state_jacobians(trials)
+
+    @abstractmethod
+    def _state_jacobians(self, trials: slice) -> FloatArray:
+        """Return every ``A_t`` of some trials, without asking whether it fits."""
 
 
 class SiteLinearization(Linearization):
@@ -133,6 +141,9 @@ class SiteLinearization(Linearization):
     def state_vjp(self, block: FloatArray) -> FloatArray:
         """Return ``A_t* block[:, t]`` at every step."""
         return self._sites.state_vjp(block)
+
+    def _state_jacobians(self, trials: slice) -> FloatArray:
+        return self._sites.state_jacobians(trials)
 
     def param_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
@@ -178,6 +189,20 @@ class GenericLinearization(Linearization):
         flat = block.reshape(-1, *block.shape[2:])
         product = self.cell.state_vjp(self.trajectory.params, *self._points(), flat)
         return product.reshape(block.shape)
+
+    def _state_jacobians(self, trials: slice) -> FloatArray:
+        inputs, previous = self.trajectory.inputs[trials], self.trajectory.previous[trials]
+        n_trials, n_steps, n_state = previous.shape
+        identity = np.broadcast_to(
+            np.eye(n_state, dtype=self.dtype), (n_trials * n_steps, n_state, n_state)
+        )
+        jacobians = self.cell.state_jvp(
+            self.trajectory.params,
+            inputs.reshape(n_trials * n_steps, -1),
+            previous.reshape(n_trials * n_steps, n_state),
+            np.ascontiguousarray(identity),
+        )
+        return jacobians.reshape(n_trials, n_steps, n_state, n_state)
 
     def param_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""

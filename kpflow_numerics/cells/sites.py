@@ -208,6 +208,21 @@ class WeightSites:
             )
         return out
 
+    def state_jacobians(self, trials: slice) -> FloatArray:
+        """Return ``A_t`` of some trials as an array ``(trials, T, N, N)``."""
+        gains, carry = self.gains[trials], self.carry[trials]
+        n_trials, n_steps, _, n_slots, H = gains.shape
+        n_recurrent = len(self.recurrent_weight) // H
+        weight = self.recurrent_weight.reshape(n_recurrent, H, H)
+        read = np.einsum("btrsi,rij->btsij", gains[:, :, :n_recurrent], weight, optimize=True)
+        if self.inner is not None:
+            read *= self.inner[trials][:, :, None, None, :]
+        A = np.zeros((n_trials, n_steps, n_slots, H, n_slots, H), gains.dtype)
+        A[:, :, :, :, 0] = read
+        diagonal = np.arange(H)
+        A[:, :, :, diagonal, :, diagonal] += carry.transpose(4, 0, 1, 2, 3)
+        return A.reshape(n_trials, n_steps, n_slots * H, n_slots * H)
+
     def _rows(self, block: FloatArray) -> FloatArray:
         """View ``(B, T, N, k)`` as ``(B T, S, H, k)``."""
         slots = self._slots(block)

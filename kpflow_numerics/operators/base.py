@@ -142,3 +142,18 @@ class AdjointOperator(StructuredOperator):
 
     def __repr__(self) -> str:
         return f"{self.operator!r}.H"
+
+
+class ScaledOperator(StructuredOperator):
+    """A number times an operator, which keeps its axes."""
+
+    def __init__(self, operator: StructuredOperator, factor: float) -> None:
+        super().__init__(operator.dims, operator.dimsd, operator.dtype)
+        self.operator = operator
+        self.scale = self.dtype.type(factor)
+
+    def _apply_block(self, block: FloatArray) -> FloatArray:
+        return self.scale * self.operator._apply_block(block)
+
+    def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
+        return self.scale * self.operator._apply_adjoint_block(block)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from typing import TYPE_CHECKING
+
 from .._typing import FloatArray
 from ..linearization import Linearization
 from .base import StructuredOperator
 from .inverse_propagator import InversePropagator
+
+if TYPE_CHECKING:
+    from .propagator_gram import PropagatorGram
 
 
 class Propagator(StructuredOperator):
@@ -47,6 +52,13 @@ class Propagator(StructuredOperator):
     def inverse(self) -> InversePropagator:
         """The sparse inverse ``P^-1``."""
         return InversePropagator(self.linearization)
+
+    @cached_property
+    def gram(self) -> PropagatorGram:
+        """The Gram operator ``P P*``, whose rank, trace and spectrum stand for those of P."""
+        from .propagator_gram import PropagatorGram
+
+        return PropagatorGram(self.linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.propagate(block)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
+
+import numpy as np
 
 from .._typing import FloatArray
 from ..linearization import Linearization
+from ..results import Cost
+from . import _gramians
 from .base import StructuredOperator
 from .propagator import Propagator
 
@@ -21,7 +26,9 @@ class PropagatorGram(StructuredOperator):
     Notes
     -----
     Shape ``(B, T, N) -> (B, T, N)``, self-adjoint, positive definite, block diagonal over trials.
-    A product is two scans over the steps.
+    A product is two scans over the steps. The ``exact_`` methods go through the Gramians of
+    control theory, one trial at a time and in float64: ``O(B T N^3)`` flops for trace and norm,
+    ``O(B T^2 N^3)`` for the partial traces over units.
 
     Examples
     --------
@@ -50,3 +57,67 @@ class PropagatorGram(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)
+
+    def _trial_jacobians(self) -> Iterator[FloatArray]:
+        for trial in range(self.dims[0]):
+            jacobians = self.linearization.state_jacobians(
+                slice(trial, trial + 1), max_memory=2**62
+            )
+            yield jacobians[0].astype(np.float64, copy=False)
+
+    def exact_cost(self, quantity: str) -> Cost | None:
+        """Return what a closed form takes, or None where there is none.
+
+        Parameters
+        ----------
+        quantity : str
+            ``"trace"``, ``"frobenius_norm"`` or ``"partial_trace"``.
+        """
+        n_trials, n_steps, n_state = self.dims
+        gemms = 2.0 * n_trials * n_steps * float(n_state) ** 3
+        matrices = 8.0 * n_steps * float(n_state) ** 2
+        match quantity:
+            case "trace":
+                return Cost(2.0 * gemms, matrices)
+            case "frobenius_norm":
+                return Cost(5.0 * gemms, 2.0 * matrices)
+            case "partial_trace":
+                return Cost(gemms * (2.0 + n_steps / 2.0), 3.0 * matrices)
+            case _:
+                return None
+
+    def exact_trace(self) -> float:
+        """Return ``tr PP* = sum_t tr M_t``."""
+        return sum(_gramians.trace(A) for A in self._trial_jacobians())
+
+    def exact_frobenius_norm(self) -> float:
+        """Return ``||PP*||_F``."""
+        return float(
+            np.sqrt(sum(_gramians.squared_frobenius_norm(A) for A in self._trial_jacobians()))
+        )
+
+    def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray | None:
+        """Return the partial trace over the named axes, or None where none is in closed form.
+
+        Parameters
+        ----------
+        over : tuple of {"trial", "time", "unit"}
+            The axes summed over: ``("trial", "time")`` leaves ``(N, N)``, ``("unit", "trial")``
+            leaves ``(T, T)``, ``("unit",)`` leaves ``(B, T, B, T)``.
+        """
+        n_trials, n_steps, _ = self.dims
+        match frozenset(over):
+            case axes if axes == {"trial", "time"}:
+                return np.sum(
+                    [_gramians.controllability(A).sum(axis=0) for A in self._trial_jacobians()],
+                    axis=0,
+                )
+            case axes if axes == {"unit", "trial"}:
+                return np.sum([_gramians.unit_trace_blocks(A) for A in self._trial_jacobians()], 0)
+            case axes if axes == {"unit"}:
+                total = np.zeros((n_trials, n_steps, n_trials, n_steps))
+                for trial, A in enumerate(self._trial_jacobians()):
+                    total[trial, :, trial] = _gramians.unit_trace_blocks(A)
+                return total
+            case _:
+                return None

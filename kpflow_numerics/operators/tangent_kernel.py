@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+
 from .._typing import FloatArray
 from ..linearization import Linearization
+from ..results import Cost
+from . import _kernel_trace
 from .base import StructuredOperator
 from .sensitivity import Sensitivity
 
@@ -24,7 +28,8 @@ class TangentKernel(StructuredOperator):
     -----
     Shape ``(B, T, N) -> (B, T, N)``, self-adjoint and positive semi-definite, of rank at most
     ``min(n, p)``. A plain sum over trials and steps. A product costs one of ``P*``, ``K`` and
-    ``P``.
+    ``P``. For cells with weight sites ``exact_trace`` needs no products with the kernel:
+    ``B T^2 N^3`` flops, one trial at a time and in float64.
 
     References
     ----------
@@ -59,3 +64,28 @@ class TangentKernel(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)
+
+    def exact_cost(self, quantity: str) -> Cost | None:
+        """Return what the closed form of ``"trace"`` takes; None for all else."""
+        if quantity != "trace" or self.linearization.weight_sites is None:
+            return None
+        n_trials, n_steps, n_state = self.dims
+        flops = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
+        return Cost(flops, 5.0 * 8.0 * n_steps * float(n_state) ** 2)
+
+    def exact_trace(self) -> float:
+        """Return ``tr NTK = ||S||_F^2``."""
+        sites = self.linearization.weight_sites
+        if sites is None:
+            raise AttributeError(
+                f"{self.linearization.cell!r} has no weight sites, hence no closed form."
+            )
+        total = 0.0
+        for trial in range(self.dims[0]):
+            jacobians = self.linearization.state_jacobians(
+                slice(trial, trial + 1), max_memory=2**62
+            )[0]
+            total += _kernel_trace.trial_trace(
+                sites, trial, jacobians.astype(np.float64, copy=False)
+            )
+        return total

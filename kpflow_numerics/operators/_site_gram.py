@@ -1,0 +1,152 @@
+"""Exact closed forms for ``K = sum_g D^g X^g X^g* D^g`` of a cell with weight sites.
+
+K couples trials and steps but no two different units, and everything below follows from that.
+Memory stays a few rows of ``(B T, B T)`` matrices, or one unit's small problem, at a time.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+import scipy.linalg
+
+from .._typing import FloatArray
+from ..cells.sites import SiteGroup, WeightSites
+
+ROWS_AT_A_TIME = 512
+
+
+def _flat_gains(sites: WeightSites) -> FloatArray:
+    """Return the gains in float64 as ``(M, G, S, H)`` with ``M = B T``."""
+    return sites.gains.reshape(-1, *sites.gains.shape[2:]).astype(np.float64, copy=False)
+
+
+def _features(group: SiteGroup) -> FloatArray:
+    """Return the features ``X (M, m)`` in float64, a shared bias column counted fully."""
+    flat = group.weighted_features.reshape(-1, group.features.shape[-1])
+    return flat.astype(np.float64, copy=False)
+
+
+def _members(group: SiteGroup) -> range:
+    return range(group.first_site, group.first_site + len(group.row_blocks))
+
+
+def trace(sites: WeightSites) -> float:
+    """Return ``sum_g sum_bt |u^g_bt|^2 |D^g_bt|^2``."""
+    gains = _flat_gains(sites)
+    total = 0.0
+    for group in sites.groups:
+        feature_norms = np.square(_features(group)).sum(axis=1)
+        gain_norms = np.square(gains[:, _members(group)]).sum(axis=(1, 2, 3))
+        total += float(feature_norms @ gain_norms)
+    return total
+
+
+def squared_frobenius_norm(sites: WeightSites) -> float:
+    """Return ``sum_gg' sum(G^g * G^g' * (E E*))``, ``E = D^g * D^g'`` summed over slots."""
+    gains = _flat_gains(sites)
+    features = [_features(group) for group in sites.groups]
+    products = {
+        (a, b): np.einsum("mash,mbsh->mabh", gains[:, _members(first)], gains[:, _members(second)])
+        .reshape(len(gains), -1)
+        for (a, first), (b, second) in combinations_with_replacement(enumerate(sites.groups), 2)
+    }
+    total = 0.0
+    for start in range(0, len(gains), ROWS_AT_A_TIME):
+        rows = slice(start, start + ROWS_AT_A_TIME)
+        grams = [X[rows] @ X.T for X in features]
+        for (a, b), E in products.items():
+            weight = 1.0 if a == b else 2.0
+            gain_gram = E[rows] @ E.T
+            gain_gram *= grams[a]
+            total += weight * float(np.vdot(gain_gram, grams[b]))
+    return total
+
+
+def unit_factor(sites: WeightSites, unit: int) -> FloatArray:
+    """Return ``M_i (S B T, sum_g m_g)`` with ``K_i = M_i M_i*``, the block of K of one unit."""
+    gains = _flat_gains(sites)[..., unit]
+    n_rows, _, n_slots = gains.shape
+    blocks = []
+    for group in sites.groups:
+        X = _features(group)
+        for site in _members(group):
+            block = gains[:, site].T[:, :, None] * X
+            blocks.append(block.reshape(n_slots * n_rows, -1))
+    return np.concatenate(blocks, axis=1)
+
+
+def eigenvalues(sites: WeightSites) -> FloatArray:
+    """Return the whole spectrum of K, descending, with its zeros: shape ``(B T N,)``."""
+    n_rows, n_slots, n_units = sites.gains[..., 0, 0, 0].size, sites.n_slots, sites.n_units
+    spectrum = np.zeros((n_units, n_slots * n_rows))
+    for unit in range(n_units):
+        values = scipy.linalg.eigvalsh(_small_gram(unit_factor(sites, unit)), check_finite=False)
+        spectrum[unit, : len(values)] = np.maximum(values, 0.0)
+    return np.sort(spectrum, axis=None)[::-1]
+
+
+def eigenpairs(sites: WeightSites, k: int) -> tuple[FloatArray, FloatArray]:
+    """Return the `k` largest eigenvalues and their eigenvectors ``(n, k)`` in the flat order.
+
+    Every eigenvector lives on one unit. Null directions that `k` asks for are completed there.
+    """
+    n_trials, n_steps = sites.gains.shape[:2]
+    n_rows, n_slots, n_units = n_trials * n_steps, sites.n_slots, sites.n_units
+    kept = min(k, n_slots * n_rows)
+    values = np.empty((n_units, kept))
+    for unit in range(n_units):
+        values[unit] = _leading_values(unit_factor(sites, unit), kept)
+    order = np.argsort(values, axis=None, kind="stable")[::-1][:k]
+    vectors = np.zeros((n_rows, n_slots, n_units, k))
+    for unit in np.unique(order // kept):
+        columns = np.flatnonzero(order // kept == unit)
+        left, _, _ = scipy.linalg.svd(
+            unit_factor(sites, int(unit)),
+            full_matrices=bool((order[columns] % kept).max() >= _n_columns(sites)),
+            check_finite=False,
+        )
+        part = left[:, order[columns] % kept].reshape(n_slots, n_rows, -1)
+        vectors[:, :, unit, columns] = part.transpose(1, 0, 2)
+    return values.ravel()[order], vectors.reshape(-1, k)
+
+
+def unit_partial_trace(sites: WeightSites) -> FloatArray:
+    """Return ``tr_H K = sum_g G^g * (D^g D^g*)``, shape ``(B, T, B, T)``."""
+    n_trials, n_steps = sites.gains.shape[:2]
+    gains = _flat_gains(sites)
+    total = np.zeros((len(gains), len(gains)))
+    for group in sites.groups:
+        X = _features(group)
+        D = gains[:, _members(group)].reshape(len(gains), -1)
+        total += (X @ X.T) * (D @ D.T)
+    return total.reshape(n_trials, n_steps, n_trials, n_steps)
+
+
+def trial_time_partial_trace(sites: WeightSites) -> FloatArray:
+    """Return the sum of K's blocks over trials and steps, shape ``(N, N)``."""
+    gains = _flat_gains(sites)
+    n_slots, n_units = sites.n_slots, sites.n_units
+    blocks = np.zeros((n_slots, n_slots, n_units))
+    for group in sites.groups:
+        feature_norms = np.square(_features(group)).sum(axis=1)
+        D = gains[:, _members(group)]
+        blocks += np.einsum("m,mgah,mgbh->abh", feature_norms, D, D, optimize=True)
+    matrix = np.zeros((n_slots, n_units, n_slots, n_units))
+    diagonal = np.arange(n_units)
+    matrix[:, diagonal, :, diagonal] = blocks.transpose(2, 0, 1)
+    return matrix.reshape(n_slots * n_units, n_slots * n_units)
+
+
+def _n_columns(sites: WeightSites) -> int:
+    return sum(group.features.shape[-1] * len(group.row_blocks) for group in sites.groups)
+
+
+def _small_gram(factor: FloatArray) -> FloatArray:
+    return factor.T @ factor if factor.shape[0] > factor.shape[1] else factor @ factor.T
+
+
+def _leading_values(factor: FloatArray, k: int) -> FloatArray:
+    values = scipy.linalg.eigvalsh(_small_gram(factor), check_finite=False)[::-1][:k]
+    return np.pad(np.maximum(values, 0.0), (0, k - len(values)))
