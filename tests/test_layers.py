@@ -1,0 +1,126 @@
+"""Imports go one way: a module imports only from strictly lower layers, or its own package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "kpflow_numerics"
+
+LAYERS = {
+    "_typing": 0,
+    "_validation": 0,
+    "_threads": 0,
+    "_jit": 0,
+    "_recorder": 0,
+    "results": 0,
+    "testing": 0,
+    "kernels": 0,
+    "tasks": 1,
+    "cells": 1,
+    "trajectory": 2,
+    "linearization": 3,
+    "operators": 4,
+    "training": 4,
+    "spectral": 5,
+    "analysis": 6,
+    "store": 7,
+    "plotting": 7,
+    "interop": 7,
+    "experiments": 8,
+    "cli": 8,
+}
+WITHIN_ZERO = {"_typing", "_validation", "_threads", "_jit", "results"}
+NEVER_LOADED = ("h5py", "matplotlib", "tqdm", "autograd", "safetensors", "xarray", "torch", "jax")
+
+
+def imported_units(source: str, module: tuple[str, ...]) -> set[str]:
+    """Return the units (top-level modules and packages of ours) that a module's source imports."""
+    units = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = module[: len(module) - node.level]
+            path = [*base, *(node.module.split(".") if node.module else [])]
+            units |= {path[0]} if path else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kpflow_numerics"):
+            path = node.module.split(".")[1:]
+            units |= {path[0]} if path else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                path = alias.name.split(".")
+                if path[0] == "kpflow_numerics" and len(path) > 1:
+                    units.add(path[1])
+    return units
+
+
+def violations(source: str, module: tuple[str, ...]) -> list[str]:
+    """Return a sentence for every import that goes up or sideways."""
+    unit = module[0]
+    found = []
+    for target in sorted(imported_units(source, module) - {unit}):
+        if target not in LAYERS:
+            found.append(f"{'.'.join(module)} imports {target}, which has no layer")
+        elif LAYERS[target] >= LAYERS[unit] and not (
+            LAYERS[unit] == LAYERS[target] == 0 and (target in WITHIN_ZERO)
+        ) and not (unit == "cli" and target == "experiments"):
+            found.append(
+                f"{'.'.join(module)} (layer {LAYERS[unit]}) imports {target} "
+                f"(layer {LAYERS[target]})"
+            )
+    return found
+
+
+def modules() -> list[tuple[Path, tuple[str, ...]]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            found.append((path, parts))
+    return found
+
+
+@pytest.mark.parametrize(("path", "module"), modules(), ids=lambda value: str(value)[-40:])
+def test_imports_go_down(path: Path, module: tuple[str, ...]) -> None:
+    # A package's __init__ counts as a module inside the package: relative level 1 is the package.
+    assert violations(path.read_text(encoding="utf-8"), module) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from ..training import fit", ("operators", "base")),
+        ("from .operators import Propagator", ("trajectory",)),
+        ("from .. import analysis", ("spectral", "trace")),
+        ("import kpflow_numerics.store", ("plotting", "loss")),
+        ("from kpflow_numerics.tasks import MemoryPro", ("cells", "gru")),
+        ("def f():\n    from ..cli import main", ("experiments", "run")),
+    ],
+)
+def test_a_planted_import_is_caught(source: str, module: tuple[str, ...]) -> None:
+    assert violations(source, module)
+
+
+def test_every_unit_has_a_layer() -> None:
+    units = {module[0] for _, module in modules()} - {"__main__"}
+    assert units == set(LAYERS)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, kpflow_numerics as kpf\n"
+        "kpf.GRU, kpf.simulate, kpf.linearize, kpf.TangentKernel, kpf.MemoryPro, kpf.effective_rank\n"
+        f"print([name for name in {NEVER_LOADED!r} if name in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_every_public_name_resolves() -> None:
+    code = "import kpflow_numerics as kpf\nfor name in kpf.__all__: getattr(kpf, name)"
+    subprocess.run([sys.executable, "-c", code], check=True)
