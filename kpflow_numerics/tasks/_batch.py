@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,8 @@ class TrialBatch:
         If shapes disagree, values are not finite, a weight is negative, all weights are zero or
         a task id has no name.
     InputTypeError
-        If an array is not of real numbers, or `task_ids` not of integers.
+        If an array is not of real numbers, `task_ids` not of integers, or a column of the
+        condition table not of numbers, booleans or strings.
 
     Notes
     -----
@@ -118,6 +119,8 @@ class TrialBatch:
         ------
         InputError
             If a trial does not exist, or none is selected.
+        InputTypeError
+            If `trials` is nothing that indexes.
 
         Examples
         --------
@@ -161,13 +164,14 @@ class TrialBatch:
 
     def _rows(self, trials: Any) -> IntArray:
         if not isinstance(trials, slice):
-            trials = np.asarray(trials)
-            if trials.size and trials.dtype.kind not in "biu":
+            trials = _as_array(trials, "trials")
+            if trials.size == 0:
+                trials = trials.astype(np.int64)
+            if trials.dtype.kind not in "biu":
                 raise InputTypeError(
                     "trials must be an integer, a slice, integers or one boolean a trial; got "
                     f"values of dtype {trials.dtype}."
                 )
-            trials = trials if trials.size else trials.astype(np.int64)
         try:
             rows = np.atleast_1d(np.arange(self.n_trials)[trials])
         except IndexError as error:
@@ -181,13 +185,21 @@ class TrialBatch:
         return rows
 
 
+def _as_array(value: Any, name: str) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} must be a rectangular array; {error}.") from error
+
+
 def _check_names(names: Any) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    strings = isinstance(names, Iterable) and not isinstance(names, str)
+    held = tuple(names) if strings else ()
+    if not strings or not all(isinstance(name, str) for name in held):
         raise InputTypeError(f"task_names must be a sequence of strings; got {names!r}.")
-    names = tuple(names)
-    if not names:
+    if not held:
         raise InputError("task_names must name at least one task; got none.")
-    return names
+    return held
 
 
 def _check_mask(mask: Any, inputs: FloatArray) -> FloatArray:
@@ -210,7 +222,12 @@ def _check_conditions(conditions: Any, n_trials: int) -> dict[str, Array]:
     for name, values in conditions.items():
         if not isinstance(name, str):
             raise InputTypeError(f"conditions must have names that are strings; got {name!r}.")
-        column = np.asarray(values)
+        column = _as_array(values, f"conditions[{name!r}]")
+        if column.dtype.kind not in "biufU":
+            raise InputTypeError(
+                f"conditions[{name!r}] must hold numbers, booleans or strings; got dtype "
+                f"{column.dtype}."
+            )
         if column.shape != (n_trials,):
             raise InputError(
                 f"conditions[{name!r}] must have shape ({n_trials},), a value for each trial; "
@@ -223,7 +240,7 @@ def _check_conditions(conditions: Any, n_trials: int) -> dict[str, Array]:
 def _check_ids(ids: Any, n_trials: int, n_tasks: int) -> IntArray:
     if ids is None:
         return np.zeros(n_trials, dtype=np.int64)
-    ids = np.asarray(ids)
+    ids = _as_array(ids, "task_ids")
     if ids.dtype.kind not in "iu":
         raise InputTypeError(f"task_ids must be integers; got dtype {ids.dtype}.")
     if ids.shape != (n_trials,):

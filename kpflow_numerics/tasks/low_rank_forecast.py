@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import single_threaded_blas
 from .._typing import FloatArray
 from .._validation import InputError, check_real
 from ._base import Task
@@ -148,6 +147,9 @@ class LowRankForecast(Task):
     @cached_property
     def system(self) -> ForecastSystem:
         """The fixed matrices, drawn from `system_seed`."""
+        # Loads Numba, which tasks need for nothing else.
+        from .._threads import single_threaded_blas
+
         generator = np.random.default_rng(np.random.SeedSequence(self.system_seed, spawn_key=(1,)))
         L, D = self.n_latent, self.n_observed
         with single_threaded_blas():
