@@ -5,26 +5,27 @@ Every message names the argument, what came, what is accepted and what to do.
 
 from __future__ import annotations
 
-import difflib
 import numbers
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ._errors import InputError, InputTypeError, MemoryLimitError, suggest
 from ._typing import DTypeLike, FloatArray, RNGLike
 
-
-class InputError(ValueError):
-    """A value that a user gave cannot be used; the message says which, why and what is accepted."""
-
-
-class InputTypeError(TypeError):
-    """An argument has a type that cannot be used; the message says which and what is accepted."""
-
-
-class MemoryLimitError(MemoryError):
-    """A computation would need more memory than the user allows; the message says what to do."""
+__all__ = [
+    "InputError",
+    "InputTypeError",
+    "MemoryLimitError",
+    "check_array",
+    "check_choice",
+    "check_dtype",
+    "check_integer",
+    "check_real",
+    "check_rng",
+    "suggest",
+]
 
 
 def check_integer(value: Any, name: str, *, minimum: int = 1, maximum: int | None = None) -> int:
@@ -44,6 +45,7 @@ def check_real(
     minimum: float = -np.inf,
     maximum: float = np.inf,
     open_minimum: bool = False,
+    open_maximum: bool = False,
 ) -> float:
     """Return `value` as a finite ``float`` within the bounds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -51,18 +53,14 @@ def check_real(
             f"{name} must be a real number; got {value!r} ({type(value).__name__})."
         )
     below = value <= minimum if open_minimum else value < minimum
-    if not np.isfinite(value) or below or value > maximum:
+    above = value >= maximum if open_maximum else value > maximum
+    if not np.isfinite(value) or below or above:
         low = f"greater than {minimum:g}" if open_minimum else f"at least {minimum:g}"
         parts = [low] if np.isfinite(minimum) else []
-        parts += [f"at most {maximum:g}"] if np.isfinite(maximum) else []
+        high = f"less than {maximum:g}" if open_maximum else f"at most {maximum:g}"
+        parts += [high] if np.isfinite(maximum) else []
         raise InputError(f"{name} must be {' and '.join(['finite', *parts])}; got {value}.")
     return float(value)
-
-
-def suggest(value: str, accepted: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the accepted word nearest to `value`, or nothing."""
-    nearest = difflib.get_close_matches(value, list(accepted), n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def check_choice(value: Any, name: str, accepted: Iterable[str]) -> str:
@@ -142,9 +140,7 @@ def check_rng(rng: RNGLike | None, name: str = "rng") -> np.random.Generator:
     """Return a generator for a seed, a seed sequence or a generator."""
     if isinstance(rng, np.random.Generator):
         return rng
-    if isinstance(rng, bool) or not isinstance(
-        rng, (int, np.integer, np.random.SeedSequence)
-    ):
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer, np.random.SeedSequence)):
         raise InputTypeError(
             f"{name} must be an integer seed, a numpy.random.SeedSequence or a "
             f"numpy.random.Generator; got {rng!r}."

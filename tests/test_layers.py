@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "kpflow_numerics"
 
 LAYERS = {
     "_typing": 0,
+    "_errors": 0,
     "_validation": 0,
     "_threads": 0,
     "_jit": 0,
@@ -34,7 +35,7 @@ LAYERS = {
     "experiments": 8,
     "cli": 8,
 }
-WITHIN_ZERO = {"_typing", "_validation", "_threads", "_jit", "results"}
+WITHIN_ZERO = {"_typing", "_errors", "_validation", "_threads", "_jit", "results"}
 NEVER_LOADED = ("h5py", "matplotlib", "tqdm", "autograd", "safetensors", "xarray", "torch", "jax")
 
 
@@ -64,9 +65,11 @@ def violations(source: str, module: tuple[str, ...]) -> list[str]:
     for target in sorted(imported_units(source, module) - {unit}):
         if target not in LAYERS:
             found.append(f"{'.'.join(module)} imports {target}, which has no layer")
-        elif LAYERS[target] >= LAYERS[unit] and not (
-            LAYERS[unit] == LAYERS[target] == 0 and (target in WITHIN_ZERO)
-        ) and not (unit == "cli" and target == "experiments"):
+        elif (
+            LAYERS[target] >= LAYERS[unit]
+            and not (LAYERS[unit] == LAYERS[target] == 0 and (target in WITHIN_ZERO))
+            and not (unit == "cli" and target == "experiments")
+        ):
             found.append(
                 f"{'.'.join(module)} (layer {LAYERS[unit]}) imports {target} "
                 f"(layer {LAYERS[target]})"

@@ -32,8 +32,9 @@ def test_python_blocks_run(
 
 
 def test_there_is_a_script_in_the_readme() -> None:
-    assert any(name == "README.md" and "import kpflow_numerics" in code for name, code in
-               blocks("python"))
+    assert any(
+        name == "README.md" and "import kpflow_numerics" in code for name, code in blocks("python")
+    )
 
 
 @pytest.mark.parametrize(

@@ -171,14 +171,10 @@ class SiteCell(Cell):
     """
 
     @abstractmethod
-    def weight_sites(
-        self, params: Params, inputs: FloatArray, previous: FloatArray
-    ) -> WeightSites:
+    def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
 
-    def _at_points(
-        self, params: Params, inputs: FloatArray, previous: FloatArray
-    ) -> WeightSites:
+    def _at_points(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         return self.weight_sites(params, inputs[:, None], previous[:, None])
 
     def state_jvp(

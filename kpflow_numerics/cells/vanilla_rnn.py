@@ -66,7 +66,9 @@ class VanillaRNN(SiteCell):
         self, params: Params, inputs: FloatArray, initial: FloatArray
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
-        drive = input_drive(inputs, params["weight_ih"], *(params[name] for name in self.bias_names))
+        drive = input_drive(
+            inputs, params["weight_ih"], *(params[name] for name in self.bias_names)
+        )
         states = np.empty_like(drive)
         with single_threaded_blas():
             simulate_rate(
@@ -80,9 +82,7 @@ class VanillaRNN(SiteCell):
             )
         return states
 
-    def weight_sites(
-        self, params: Params, inputs: FloatArray, previous: FloatArray
-    ) -> WeightSites:
+    def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
         H, n_trials, n_steps = self.n_units, *inputs.shape[:2]
         a = input_drive(inputs, params["weight_ih"], *(params[name] for name in self.bias_names))

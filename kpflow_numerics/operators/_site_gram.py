@@ -48,8 +48,9 @@ def squared_frobenius_norm(sites: WeightSites) -> float:
     gains = _flat_gains(sites)
     features = [_features(group) for group in sites.groups]
     products = {
-        (a, b): np.einsum("mash,mbsh->mabh", gains[:, _members(first)], gains[:, _members(second)])
-        .reshape(len(gains), -1)
+        (a, b): np.einsum(
+            "mash,mbsh->mabh", gains[:, _members(first)], gains[:, _members(second)]
+        ).reshape(len(gains), -1)
         for (a, first), (b, second) in combinations_with_replacement(enumerate(sites.groups), 2)
     }
     total = 0.0

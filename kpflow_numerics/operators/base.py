@@ -31,9 +31,7 @@ class StructuredOperator(LinearOperator, ABC):
     self_adjoint: bool = False
     positive_semidefinite: bool = False
 
-    def __init__(
-        self, dims: tuple[int, ...], dimsd: tuple[int, ...], dtype: DTypeLike
-    ) -> None:
+    def __init__(self, dims: tuple[int, ...], dimsd: tuple[int, ...], dtype: DTypeLike) -> None:
         self.dims = tuple(dims)
         self.dimsd = tuple(dimsd)
         super().__init__(np.dtype(dtype), (int(np.prod(dimsd)), int(np.prod(dims))))

@@ -35,9 +35,7 @@ class ParameterJacobian(StructuredOperator):
 
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = linearization
-        super().__init__(
-            (linearization.n_parameters,), linearization.dims, linearization.dtype
-        )
+        super().__init__((linearization.n_parameters,), linearization.dims, linearization.dtype)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.param_jvp(block)

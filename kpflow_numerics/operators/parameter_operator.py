@@ -113,7 +113,9 @@ class ParameterOperator(StructuredOperator):
                 pairs = len(sites.names) * (len(sites.names) + 1) / 2
                 return Cost(
                     2.0 * n_rows**2 * (m + pairs * H),
-                    word * n_rows * ((len(sites.groups) + 2) * _site_gram.ROWS_AT_A_TIME + pairs * H),
+                    word
+                    * n_rows
+                    * ((len(sites.groups) + 2) * _site_gram.ROWS_AT_A_TIME + pairs * H),
                 )
             case "eigenvalues":
                 flops = H * (2.0 * S * n_rows * columns * small + 4.0 / 3.0 * small**3)

@@ -33,9 +33,7 @@ class Sensitivity(StructuredOperator):
 
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = linearization
-        super().__init__(
-            (linearization.n_parameters,), linearization.dims, linearization.dtype
-        )
+        super().__init__((linearization.n_parameters,), linearization.dims, linearization.dtype)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.propagate(self.linearization.param_jvp(block))

@@ -1,0 +1,5 @@
+"""Lets ``python -m kpflow_numerics`` stand for ``kpflow``."""
+
+from .cli import main
+
+main()

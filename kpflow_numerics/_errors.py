@@ -1,0 +1,24 @@
+"""The errors that a user can mend. Imports nothing heavy, for the command line's sake."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A value that a user gave cannot be used; the message says which, why and what is accepted."""
+
+
+class InputTypeError(TypeError):
+    """An argument has a type that cannot be used; the message says which and what is accepted."""
+
+
+class MemoryLimitError(MemoryError):
+    """A computation would need more memory than the user allows; the message says what to do."""
+
+
+def suggest(value: str, accepted: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the accepted word nearest to `value`, or nothing."""
+    nearest = difflib.get_close_matches(value, list(accepted), n=1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

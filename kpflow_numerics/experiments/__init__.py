@@ -1,0 +1,1 @@
+"""Whole recipes: train, analyse, validate, report."""

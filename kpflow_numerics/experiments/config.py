@@ -1,0 +1,196 @@
+"""The configuration of a run: a TOML file, flags, and what they may say."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .._errors import InputError, InputTypeError, suggest
+
+SECTION_OF_OPTIONS = ("task", "cell")
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Which task; `options` are arguments of its class."""
+
+    name: str = "memory-pro"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """Which cell; `options` are further arguments of its class. `gain` scales ``weight_hh``."""
+
+    kind: str = "gru"
+    n_units: int = 64
+    gain: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the network is trained."""
+
+    n_iterations: int = 1000
+    batch_size: int = 64
+    optimizer: str = "adam"
+    learning_rate: float = 2e-3
+    clip_norm: float = 1.0
+    tolerance: float = 0.0
+    checkpoint_every: int = 100
+    dtype: str = "float64"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """What is measured at how many checkpoints, on how many evaluation trials."""
+
+    n_trials: int = 20
+    n_checkpoints: int = 8
+    n_eigenpairs: int = 20
+    max_memory_gib: float = 4.0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that determines a run.
+
+    Parameters
+    ----------
+    task, cell, training, analysis
+        One object for each table of the TOML file.
+    """
+
+    task: TaskSettings = field(default_factory=TaskSettings)
+    cell: CellSettings = field(default_factory=CellSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return nested dicts in the form of the TOML file."""
+        tables = asdict(self)
+        for section in SECTION_OF_OPTIONS:
+            tables[section] |= tables[section].pop("options")
+        return tables
+
+
+_SECTIONS: dict[str, type] = {
+    "task": TaskSettings,
+    "cell": CellSettings,
+    "training": TrainingSettings,
+    "analysis": AnalysisSettings,
+}
+
+
+def settings_from_dict(tables: Mapping[str, Any], source: str = "configuration") -> RunSettings:
+    """Return the settings that nested dicts describe; what they leave out has its default.
+
+    Parameters
+    ----------
+    tables : mapping
+        Tables ``task``, ``cell``, ``training`` and ``analysis``. Keys of ``task`` and ``cell``
+        beyond their own become options of the task's or the cell's class, which checks them.
+    source : str
+        Where they come from, for the messages.
+
+    Raises
+    ------
+    InputError
+        If a table or key is unknown (the message suggests the nearest one).
+    InputTypeError
+        If a value has the wrong type.
+    """
+    sections = {}
+    for section, values in tables.items():
+        if section not in _SECTIONS:
+            raise InputError(
+                f"{source} has an unknown table [{section}]; it takes "
+                f"{', '.join(f'[{name}]' for name in _SECTIONS)}.{suggest(section, _SECTIONS)}"
+            )
+        if not isinstance(values, Mapping):
+            raise InputTypeError(
+                f"{source}: {section} must be a table [{section}]; got {values!r}."
+            )
+        sections[section] = _section(section, values, source)
+    return RunSettings(**sections)
+
+
+def _section(section: str, values: Mapping[str, Any], source: str) -> Any:
+    kind = _SECTIONS[section]
+    known = {entry.name: entry for entry in fields(kind) if entry.name != "options"}
+    own: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in known:
+            own[key] = _typed(f"{source}: {section}.{key}", value, known[key].type)
+        elif section in SECTION_OF_OPTIONS:
+            options[key] = value
+        else:
+            raise InputError(
+                f"{source}: [{section}] has no key {key!r}; it takes {', '.join(known)}."
+                f"{suggest(key, known)}"
+            )
+    return kind(**own, options=options) if section in SECTION_OF_OPTIONS else kind(**own)
+
+
+def _typed(name: str, value: Any, wanted: Any) -> Any:
+    accepted = {"int": int, "float": (int, float), "str": str}[str(wanted)]
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise InputTypeError(f"{name} must be of type {wanted}; got {value!r}.")
+    return float(value) if wanted == "float" else value
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not TOML.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no configuration file {path}.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a directory, not a TOML configuration file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a TOML file: {error}.") from error
+
+
+def override(tables: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables with dotted keys such as ``training.seed`` set to new values."""
+    merged = {
+        section: dict(values) if isinstance(values, Mapping) else values
+        for section, values in tables.items()
+    }
+    for dotted, value in assignments.items():
+        section, _, key = dotted.partition(".")
+        if not key or "." in key:
+            raise InputError(f"{dotted!r} must have the form section.key, such as training.seed.")
+        table = merged.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputTypeError(f"{section} must be a table [{section}]; got {table!r}.")
+        table[key] = value
+    return merged
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Return the dotted key and the value of ``section.key=value``.
+
+    The value is read as TOML, or as a bare string where it is not TOML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set takes section.key=value, such as task.n_memory=60; got {text!r}.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

@@ -1,0 +1,116 @@
+"""Progress for people: bars on a terminal, plain log lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
+
+
+class Stage(Protocol):
+    """One counted piece of work under way."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count `steps` more, and show a short note."""
+
+
+class Progress(Protocol):
+    """Shows stages of work."""
+
+    def stage(self, title: str, total: int, done: int = 0) -> Any:
+        """Return a context manager that gives the :class:`Stage`."""
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
+
+class Silent:
+    """Shows nothing; for scripts."""
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:  # noqa: ARG002
+        """Return a context manager whose stage ignores what it is told."""
+        yield _SilentStage()
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+
+class _SilentStage:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
+class Bars:
+    """Progress bars, for a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
+        """Return a context manager that shows a bar while it is open."""
+        from tqdm import tqdm
+
+        with tqdm(
+            desc=f"{title:<10}", total=total, initial=done, file=self._stream, dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
+            "[{elapsed}<{remaining}]{postfix}",
+        ) as bar:  # fmt: skip
+            yield _BarStage(bar)
+
+    def say(self, text: str) -> None:
+        """Show a line above the bars."""
+        from tqdm import tqdm
+
+        tqdm.write(text, file=self._stream)
+
+
+class _BarStage:
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(steps)
+
+
+class LogLines:
+    """A plain line for about every tenth of a stage, for log files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
+        """Return a context manager that prints lines while it is open."""
+        yield _LogStage(self, title, total, done)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self._stream, flush=True)
+
+
+class _LogStage:
+    def __init__(self, log: LogLines, title: str, total: int, done: int) -> None:
+        self._log, self._title, self._total, self._done = log, title, total, done
+        self._start = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        tenth = self._done * 10 // max(self._total, 1)
+        self._done += steps
+        if self._done * 10 // max(self._total, 1) > tenth:
+            seconds = time.monotonic() - self._start
+            suffix = f"  {note}" if note else ""
+            self._log.say(
+                f"{self._title}: {self._done}/{self._total} after {seconds:.1f} s{suffix}"
+            )
+
+
+def progress_for(stream: TextIO | None = None) -> Bars | LogLines:
+    """Return bars if `stream` (standard error by default) is a terminal, otherwise log lines."""
+    stream = sys.stderr if stream is None else stream
+    return Bars(stream) if stream.isatty() else LogLines(stream)
