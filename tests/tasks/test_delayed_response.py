@@ -238,6 +238,13 @@ def test_accuracy_averages_over_the_response_alone(task):
     assert task.accuracy(outputs, batch) == 1
 
 
+@pytest.mark.parametrize("task_type", [*ANGLE_TASKS, *ONE_HOT_TASKS, MultiTask])
+def test_no_answer_is_a_wrong_answer(task_type):
+    batch = task_type().evaluation_batch(8)
+    silent = batch.targets * np.array([1.0, *(0.0,) * (batch.n_outputs - 1)])
+    assert task_type().accuracy(silent, batch) == 0
+
+
 def test_accuracy_of_each_task_of_a_mixture():
     task = MultiTask()
     batch = task.evaluation_batch(40)

@@ -68,6 +68,10 @@ def test_pulses_are_independent_with_the_stated_rate(mean_interval):
             present, range(pulses.shape[axis] - 1), axis
         )
         assert abs(both.mean() - rate**2) <= 5 * (rate**2 * (1 - rate**2) / both.size) ** 0.5
+        signs = np.take(pulses, range(1, pulses.shape[axis]), axis) * np.take(
+            pulses, range(pulses.shape[axis] - 1), axis
+        )
+        assert abs(signs.mean()) <= 5 * rate / signs.size**0.5
     if mean_interval > 1:
         intervals = np.concatenate(
             [np.diff(np.flatnonzero(row)) for row in np.moveaxis(present, 2, 1).reshape(900, 90)]
