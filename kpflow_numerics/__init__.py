@@ -6,12 +6,30 @@ The public names are loaded when they are first used, so that importing the pack
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "cells": ("VanillaRNN",),
+    "tasks": (
+        "DelayAnti",
+        "DelayAntiOneHot",
+        "DelayPro",
+        "DelayProOneHot",
+        "FlipFlop",
+        "LowRankForecast",
+        "MemoryAnti",
+        "MemoryAntiOneHot",
+        "MemoryPro",
+        "MemoryProOneHot",
+        "MultiTask",
+        "TrialBatch",
+        "task_from_config",
+    ),
+    "cells": (
+        "AutogradCell",
+        "VanillaRNN",
+    ),
     "trajectory": ("Trajectory", "simulate"),
     "linearization": ("Linearization", "linearize"),
     "operators": (
@@ -27,7 +45,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("plotting", "testing")
 
-__all__ = sorted([*_HOME_OF, *_MODULES])  # noqa: PLE0605
+__all__ = sorted([*_HOME_OF, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:

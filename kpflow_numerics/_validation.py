@@ -60,7 +60,7 @@ def check_real(
         high = f"less than {maximum:g}" if open_maximum else f"at most {maximum:g}"
         parts += [high] if np.isfinite(maximum) else []
         raise InputError(f"{name} must be {' and '.join(['finite', *parts])}; got {value}.")
-    return float(value)
+    return number
 
 
 def check_choice(value: Any, name: str, accepted: Iterable[str]) -> str:
@@ -127,7 +127,7 @@ def check_array(
     if dtype is None:
         kept = array.dtype in (np.dtype(np.float32), np.dtype(np.float64))
         dtype = array.dtype if kept else np.float64
-    array = np.ascontiguousarray(array, dtype=dtype)
+    array = np.asarray(array, dtype=dtype, order="C")
     if finite and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(

@@ -186,6 +186,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     for flag, key, kind, text in SETTING_FLAGS:
         group.add_argument(flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N")
+    _add_assignments(group)
+
+
+def _add_assignments(group: Any) -> None:
     group.add_argument(
         "--set",
         dest="assignments",
@@ -252,8 +256,7 @@ def _add_analyze(commands: Any) -> None:
             parser.add_argument(
                 flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N"
             )
-    parser.add_argument("--set", dest="assignments", action="append", default=[],
-                        metavar="KEY=VALUE", help="any other setting, such as task.n_memory=60")  # fmt: skip
+    _add_assignments(parser)
     group = parser.add_argument_group("networks", "what a file of weights cannot tell")
     group.add_argument("--cell", choices=CELL_KINDS, metavar="CELL", help="cell")
     group.add_argument("--activation", choices=("tanh", "relu"), help="activation of the cell")
@@ -269,8 +272,8 @@ def _add_validate(commands: Any) -> None:
         "validate",
         "check every formula on a checkpoint of a run",
         "Check every identity of the mathematics on a network of a run file: adjoints, Taylor\n"
-        "slopes, P P^-1 = I, NTK = P K P*, backpropagation = J* P* err, Jacobians against automatic\n"
-        "differentiation, and dh = -eta P K P* err on a real step of gradient descent.",
+        "slopes, P P^-1 = I, NTK = P K P*, backpropagation = J* P* err, Jacobians against\n"
+        "automatic differentiation, and dh = -eta P K P* err on a real step of gradient descent.",
         "The exit code is 1 if a check fails.\n",
     )
     parser.add_argument("file", metavar="RUN", help="a run file")

@@ -13,7 +13,7 @@ from .._validation import check_choice
 from ..kernels.activations import RELU, TANH
 from ..kernels.rate import differentiate_rate, simulate_rate
 from .base import SiteCell, input_drive, join_features, trial_chunk
-from .sites import Segment, SiteGroup, WeightSites
+from .sites import SiteGroup, WeightSites
 
 ACTIVATIONS = {"tanh": TANH, "relu": RELU}
 
@@ -60,7 +60,7 @@ class VanillaRNN(SiteCell):
         """Shape of each parameter, in the order of the flat parameter vector."""
         H = self.n_units
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (H, self.n_inputs), "weight_hh": (H, H)}
-        return shapes | {name: (H,) for name in self.bias_names}
+        return shapes | dict.fromkeys(self.bias_names, (H,))
 
     def simulate_states(
         self, params: Params, inputs: FloatArray, initial: FloatArray
