@@ -52,9 +52,9 @@ def check_real(
         raise InputTypeError(
             f"{name} must be a real number; got {value!r} ({type(value).__name__})."
         )
-    below = value <= minimum if open_minimum else value < minimum
-    above = value >= maximum if open_maximum else value > maximum
-    if not np.isfinite(value) or below or above:
+    number = float(value)
+    below = number <= minimum if open_minimum else number < minimum
+    if not np.isfinite(number) or below or number > maximum:
         low = f"greater than {minimum:g}" if open_minimum else f"at least {minimum:g}"
         parts = [low] if np.isfinite(minimum) else []
         high = f"less than {maximum:g}" if open_maximum else f"at most {maximum:g}"

@@ -139,7 +139,8 @@ def _section(section: str, values: Mapping[str, Any], source: str) -> Any:
 
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
-    accepted = {"int": int, "float": (int, float), "str": str}[str(wanted)]
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    accepted = kinds[str(wanted)]
     if isinstance(value, bool) or not isinstance(value, accepted):
         raise InputTypeError(f"{name} must be of type {wanted}; got {value!r}.")
     return float(value) if wanted == "float" else value
