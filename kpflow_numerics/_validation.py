@@ -32,10 +32,11 @@ def check_integer(value: Any, name: str, *, minimum: int = 1, maximum: int | Non
     """Return `value` as an ``int`` within the bounds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InputTypeError(f"{name} must be an integer; got {value!r} ({type(value).__name__}).")
-    if value < minimum or (maximum is not None and value > maximum):
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
         bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise InputError(f"{name} must be {bounds}; got {value}.")
-    return int(value)
+        raise InputError(f"{name} must be {bounds}; got {number}.")
+    return number
 
 
 def check_real(
@@ -54,7 +55,8 @@ def check_real(
         )
     number = float(value)
     below = number <= minimum if open_minimum else number < minimum
-    if not np.isfinite(number) or below or number > maximum:
+    above = number >= maximum if open_maximum else number > maximum
+    if not np.isfinite(number) or below or above:
         low = f"greater than {minimum:g}" if open_minimum else f"at least {minimum:g}"
         parts = [low] if np.isfinite(minimum) else []
         high = f"less than {maximum:g}" if open_maximum else f"at most {maximum:g}"

@@ -140,10 +140,9 @@ def _section(section: str, values: Mapping[str, Any], source: str) -> Any:
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
-    accepted = kinds[str(wanted)]
-    if isinstance(value, bool) or not isinstance(value, accepted):
+    if isinstance(value, bool) or not isinstance(value, kinds[str(wanted)]):
         raise InputTypeError(f"{name} must be of type {wanted}; got {value!r}.")
-    return float(value) if wanted == "float" else value
+    return float(value) if isinstance(value, int) and wanted == "float" else value
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
