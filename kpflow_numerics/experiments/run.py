@@ -1,0 +1,253 @@
+"""The main job: train, analyse, validate, draw, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._errors import InputError
+from ..analysis import NetworkAnalysis
+from ..results import ValidationReport
+from ..store import RunFile
+from .analyze import analyze
+from .config import AnalysisSettings, RunSettings
+from .progress import Progress, Silent
+from .train import train_to_file
+from .validate import validate_run
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run found, and where it is.
+
+    Attributes
+    ----------
+    run_file, report : Path
+        The run file, and the report made of it.
+    figures : tuple of Path
+        The figures.
+    title : str
+        Which network on which task.
+    accuracy_meaning : str
+        What the task counts as accuracy.
+    analyses : tuple of NetworkAnalysis
+        One for each checkpoint that was analysed.
+    validation : ValidationReport
+        The checks made on the last checkpoint.
+    """
+
+    run_file: Path
+    report: Path
+    figures: tuple[Path, ...]
+    title: str
+    accuracy_meaning: str
+    analyses: tuple[NetworkAnalysis, ...]
+    validation: ValidationReport
+
+    @property
+    def passed(self) -> bool:
+        """Whether every validation check passed."""
+        return self.validation.passed
+
+    def summary(self) -> str:
+        """Return the short table that the command line prints."""
+        lines = [self.title, "", _RANK_HEADER]
+        lines += [_rank_row(analysis) for analysis in self.analyses]
+        n_passed = sum(check.passed for check in self.validation.checks)
+        lines += [
+            "",
+            "Effective ranks: participation ratio (sum w)^2 / sum w^2 of the eigenvalues; that of P "
+            "is of P P*.",
+            f"Accuracy: {self.accuracy_meaning}.",
+            f"Validation: {n_passed} of {len(self.validation.checks)} checks passed.",
+            "",
+            f"run file  {self.run_file}",
+            f"figures   {self.figures[0].parent}" if self.figures else "figures   none",
+            f"report    {self.report}",
+        ]
+        return "\n".join(lines)
+
+
+_RANK_HEADER = (
+    f"{'iteration':>9}  {'evaluation loss':>15}  {'accuracy':>8}  {'rank K':>8}  {'rank P':>8}  "
+    f"{'rank NTK':>20}"
+)
+
+
+def _rank_row(analysis: NetworkAnalysis) -> str:
+    kernel = analysis.rank("NTK")
+    if kernel.upper > kernel.lower:
+        kernel_text = f"{kernel.value:.2f} in [{kernel.lower:.2f}, {kernel.upper:.2f}]"
+    else:
+        kernel_text = f"{kernel.value:.2f}"
+    return (
+        f"{analysis.iteration:>9}  {analysis.evaluation_loss:>15.2e}  {analysis.accuracy:>8.2f}  "
+        f"{analysis.rank('K').value:>8.2f}  {analysis.rank('P').value:>8.1f}  {kernel_text:>20}"
+    )
+
+
+def run(
+    settings: RunSettings,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RunOutcome:
+    """Train a network, analyse its checkpoints, validate it, and write figures and a report.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        What to train, and what to measure.
+    path : str or Path
+        The run file. Figures and report go to the directory of the same name without suffix.
+    overwrite : bool
+        Replace an existing run file, its figures and report.
+    resume : bool
+        Continue an existing run although the number of iterations or the analysis differ.
+    progress : Progress, optional
+        Shows how far the run is.
+
+    Returns
+    -------
+    RunOutcome
+
+    Raises
+    ------
+    InputError
+        If the file exists with other settings, or a setting cannot be used.
+    TrainingDiverged
+        If training diverges; what was committed is kept.
+    """
+    train_to_file(settings, path, overwrite=overwrite, resume=resume, progress=progress)
+    return complete(path, settings.analysis, overwrite=overwrite or resume, progress=progress)
+
+
+def complete(
+    path: str | Path,
+    settings: AnalysisSettings,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RunOutcome:
+    """Analyse and validate the network of a run file, and write figures and a report.
+
+    What is there already is kept, unless it is to be replaced.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run file.
+    settings : AnalysisSettings
+        What to measure.
+    overwrite : bool
+        Replace earlier analyses, figures and report.
+    progress : Progress, optional
+        Shows how far the work is.
+
+    Returns
+    -------
+    RunOutcome
+    """
+    from ..plotting import save_figures
+    from .report import write_report
+
+    path = Path(path)
+    shown = Silent() if progress is None else progress
+    with RunFile.open(path) as file:
+        is_analysed = _is_analysed(file)
+        validation = file.validation
+    if overwrite or not is_analysed:
+        analyze(
+            path,
+            n_checkpoints=settings.n_checkpoints,
+            n_trials=settings.n_trials,
+            n_eigenpairs=settings.n_eigenpairs,
+            max_memory=int(settings.max_memory_gib * 2**30),
+            progress=shown,
+        )
+    if overwrite or not is_analysed or validation is None:
+        with shown.stage("validation", 1) as stage:
+            validation = validate_run(path)
+            stage.advance(note="passed" if validation.passed else "FAILED")
+    directory = path.with_suffix("")
+    report = directory / "report.html"
+    with shown.stage("figures", 2) as stage:
+        with RunFile.open(path) as file:
+            figures = save_figures(file, directory / "figures")
+        stage.advance()
+        write_report(report, run=path)
+        stage.advance()
+    with RunFile.open(path) as file:
+        return RunOutcome(
+            run_file=path,
+            report=report,
+            figures=tuple(figures),
+            title=f"{file.cell!r} on {file.task.name}",
+            accuracy_meaning=file.task.accuracy_meaning,
+            analyses=tuple(file.analyses),
+            validation=validation,
+        )
+
+
+def write_figures(
+    path: str | Path, directory: str | Path | None = None, *, overwrite: bool = False
+) -> list[Path]:
+    """Draw the figures of an analysed run.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run file.
+    directory : str or Path, optional
+        Where they go; by default ``figures`` in the directory of the run file's name.
+    overwrite : bool
+        Replace figures that are there.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        If the run has not been analysed, or there are figures already.
+    """
+    from ..plotting import save_figures
+
+    directory = Path(path).with_suffix("") / "figures" if directory is None else Path(directory)
+    if not overwrite and directory.exists() and any(directory.iterdir()):
+        raise InputError(
+            f"{directory} has files already. Choose another --output, or replace them with "
+            "--overwrite."
+        )
+    with RunFile.open(path) as file:
+        if not file.analyses:
+            raise InputError(
+                f"{path} has not been analysed yet: run `kpflow analyze {path}` first."
+            )
+        return save_figures(file, directory)
+
+
+def is_run_file(path: Path) -> bool:
+    """Return whether a file is HDF5, hence a run file rather than a network.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    if not path.exists():
+        raise InputError(f"There is no file {path}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; a run file or a network is wanted.")
+    with path.open("rb") as file:
+        return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+
+
+def _is_analysed(file: RunFile) -> bool:
+    """Whether the analyses reach the last checkpoint."""
+    return bool(file.analyses) and file.analyses[-1].iteration == file.iterations[-1]
