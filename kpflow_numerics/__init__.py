@@ -41,6 +41,21 @@ _HOMES = {
         "Sensitivity",
         "TangentKernel",
     ),
+    "training": (
+        "SGD",
+        "Adam",
+        "MeanSquaredError",
+        "Momentum",
+        "TrainingDiverged",
+        "TrainingRun",
+        "apply_readout",
+        "evaluate",
+        "fit",
+        "init_readout",
+        "loss_and_gradient",
+        "optimizer_from_config",
+        "state_error",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("plotting", "testing")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._typing import Array, FloatArray
+from ._typing import Array, FloatArray, Params
 
 
 @dataclass(frozen=True)
@@ -295,6 +295,48 @@ class ReducedMatrix:
         return (
             f"ReducedMatrix({self.quantity} over {over}; {size} on {kept}, "
             f"{self.method}, {self.n_matvecs} products)"
+        )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Checkpoint:
+    """A network during training, with all that is needed to go on from there to the same bits.
+
+    Attributes
+    ----------
+    iteration : int
+        Number of updates made so far.
+    params : dict of str to ndarray
+        The cell's parameters.
+    readout : dict of str to ndarray
+        The readout's: ``weight (O, H)`` and ``bias (O,)``.
+    loss : float
+        Training loss at these parameters, on the batch of this iteration.
+    evaluation_loss, accuracy : float
+        Loss and accuracy at these parameters on the evaluation batch, which is without noise.
+    gradient_norm : float
+        Norm of the gradient of `loss` by all parameters, before clipping.
+    optimizer_state : dict of str to ndarray
+        What the optimiser keeps between updates, under flat names such as
+        ``"first_moment/weight_hh"``.
+    rng_state : str
+        Where the random numbers stand before the batch of this iteration is drawn, as JSON.
+    """
+
+    iteration: int
+    params: Params
+    readout: Params
+    loss: float
+    evaluation_loss: float
+    accuracy: float
+    gradient_norm: float
+    optimizer_state: dict[str, FloatArray]
+    rng_state: str
+
+    def __repr__(self) -> str:
+        return (
+            f"Checkpoint(iteration {self.iteration}: loss {self.loss:.4g}, evaluation loss "
+            f"{self.evaluation_loss:.4g}, accuracy {self.accuracy:.4g})"
         )
 
 

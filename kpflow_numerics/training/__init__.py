@@ -1,0 +1,38 @@
+"""Training: readout, losses, optimisers, backpropagation through time, and the loop."""
+
+from .bptt import Evaluation, LossGradient, evaluate, loss_and_gradient
+from .loop import TrainingDiverged, TrainingRun, fit
+from .losses import Loss, MeanSquaredError, state_error
+from .optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adam,
+    Momentum,
+    Optimizer,
+    clip_gradient_norm,
+    optimizer_from_config,
+)
+from .readout import apply_readout, check_readout, init_readout
+
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "Adam",
+    "Evaluation",
+    "Loss",
+    "LossGradient",
+    "MeanSquaredError",
+    "Momentum",
+    "Optimizer",
+    "TrainingDiverged",
+    "TrainingRun",
+    "apply_readout",
+    "check_readout",
+    "clip_gradient_norm",
+    "evaluate",
+    "fit",
+    "init_readout",
+    "loss_and_gradient",
+    "optimizer_from_config",
+    "state_error",
+]

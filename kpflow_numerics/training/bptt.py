@@ -1,0 +1,222 @@
+"""Backpropagation through time by the hand-derived adjoint: ``gradient = J* P* err``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._typing import ArrayLike, Params, ParamsLike
+from .._validation import InputError, InputTypeError
+from ..cells.base import Cell
+from ..linearization import linearize
+from ..tasks import Task, TrialBatch
+from ..trajectory import Trajectory, simulate
+from .losses import Loss, check_loss
+from .optimizers import gradient_norm
+from .readout import apply_readout, check_readout, pull_back_output_error, readout_gradient
+
+
+@dataclass(frozen=True, eq=False)
+class LossGradient:
+    """A loss and its gradient.
+
+    Attributes
+    ----------
+    loss : float
+        The loss.
+    params : dict of str to ndarray
+        Gradient by the cell's parameters ``theta``.
+    readout : dict of str to ndarray
+        Gradient by the readout's parameters.
+    norm : float
+        Euclidean norm of both together.
+    """
+
+    loss: float
+    params: Params
+    readout: Params
+    norm: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a network solves trials.
+
+    Attributes
+    ----------
+    loss : float
+        The loss.
+    accuracy : float
+        From 0 to 1, by the task's own measure: ``Task.accuracy_meaning``.
+    """
+
+    loss: float
+    accuracy: float
+
+
+def loss_and_gradient(
+    cell: Cell,
+    params: ParamsLike,
+    readout: ParamsLike,
+    batch: TrialBatch,
+    loss: Loss | None = None,
+    h0: ArrayLike | None = None,
+) -> LossGradient:
+    """Return the loss of a network on trials, and its gradient by all parameters.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell.
+    params : mapping of str to array_like
+        Its parameters. Their precision is that of the whole computation.
+    readout : mapping of str to array_like
+        ``weight (O, H)`` and ``bias (O,)``.
+    batch : TrialBatch
+        The trials.
+    loss : Loss, optional
+        The loss; by default :class:`MeanSquaredError`.
+    h0 : array_like, shape (N,) or (B, N), optional
+        Initial state; zero by default.
+
+    Returns
+    -------
+    LossGradient
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, anything is not finite, or the states overflow.
+    InputTypeError
+        If an argument is of the wrong type.
+
+    Notes
+    -----
+    Backpropagation through time is two operators: with the direct error ``err = dloss/dh`` of
+    :func:`state_error`, the adjoint scan ``a = P* err`` gives the whole derivative of the loss by
+    the states, and ``J* a`` the gradient. About ``6 B T p`` flops for ``p`` weights; memory
+    ``O(B T N)``.
+
+    References
+    ----------
+    Werbos (1990), Proceedings of the IEEE 78, 1550.
+
+    Examples
+    --------
+    >>> import kpflow_numerics as kpf
+    >>> from kpflow_numerics.tasks import MemoryPro
+    >>> from kpflow_numerics.training import init_readout, loss_and_gradient
+    >>> cell, task = kpf.VanillaRNN(n_inputs=3, n_units=8), MemoryPro()
+    >>> found = loss_and_gradient(
+    ...     cell, cell.init_params(rng=3), init_readout(8, 3, rng=5), task.sample(4, rng=7))
+    >>> found.params["weight_hh"].shape, found.readout["bias"].shape
+    ((8, 8), (3,))
+    """
+    checked_loss = check_loss(loss)
+    trajectory, weights, trials = _checked(cell, params, readout, batch, h0)
+    return backpropagate(trajectory, weights, trials, checked_loss)
+
+
+def backpropagate(
+    trajectory: Trajectory, readout: Params, batch: TrialBatch, loss: Loss
+) -> LossGradient:
+    """Return the loss and gradient along a trajectory of the batch's inputs; nothing is checked.
+
+    All arrays must have the precision of the trajectory.
+    """
+    hidden = trajectory.hidden
+    value, output_error = loss.value_and_output_error(
+        apply_readout(readout, hidden), batch.targets, batch.mask
+    )
+    by_readout = readout_gradient(hidden, output_error)
+    error = pull_back_output_error(readout, output_error, trajectory.cell.n_state)
+    lin = linearize(trajectory)
+    vector = lin.param_vjp(lin.propagate_adjoint(error[..., np.newaxis]))[:, 0]
+    by_params = trajectory.cell.layout.unpack(vector)
+    return LossGradient(value, by_params, by_readout, gradient_norm(by_params, by_readout))
+
+
+def evaluate(
+    cell: Cell,
+    params: ParamsLike,
+    readout: ParamsLike,
+    task: Task,
+    batch: TrialBatch,
+    loss: Loss | None = None,
+    h0: ArrayLike | None = None,
+) -> Evaluation:
+    """Return the loss and the accuracy of a network on trials of a task.
+
+    Parameters
+    ----------
+    cell, params, readout, batch, loss, h0
+        As for :func:`loss_and_gradient`.
+    task : Task
+        The task, which judges the outputs.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, anything is not finite, or the states overflow.
+    InputTypeError
+        If an argument is of the wrong type.
+
+    Examples
+    --------
+    >>> import kpflow_numerics as kpf
+    >>> from kpflow_numerics.tasks import MemoryPro
+    >>> from kpflow_numerics.training import evaluate, init_readout
+    >>> cell, task = kpf.VanillaRNN(n_inputs=3, n_units=8), MemoryPro()
+    >>> found = evaluate(
+    ...     cell, cell.init_params(rng=3), init_readout(8, 3, rng=5), task,
+    ...     task.evaluation_batch(12))
+    >>> 0 <= found.accuracy < 1
+    True
+    """
+    if not isinstance(task, Task):
+        raise InputTypeError(
+            f"task must be a task of kpflow_numerics, such as MemoryPro(); got {task!r}."
+        )
+    checked_loss = check_loss(loss)
+    trajectory, weights, trials = _checked(cell, params, readout, batch, h0)
+    return judge(trajectory, weights, task, trials, checked_loss)
+
+
+def judge(
+    trajectory: Trajectory, readout: Params, task: Task, batch: TrialBatch, loss: Loss
+) -> Evaluation:
+    """Return the loss and accuracy along a trajectory of the batch's inputs; nothing is checked.
+
+    The accuracy is NaN where the outputs are not finite.
+    """
+    outputs = apply_readout(readout, trajectory.hidden)
+    value = loss.value(outputs, batch.targets, batch.mask)
+    accuracy = task.accuracy(outputs, batch) if np.isfinite(outputs).all() else float("nan")
+    return Evaluation(value, accuracy)
+
+
+def _checked(
+    cell: Cell,
+    params: ParamsLike,
+    readout: ParamsLike,
+    batch: TrialBatch,
+    h0: ArrayLike | None,
+) -> tuple[Trajectory, Params, TrialBatch]:
+    if not isinstance(batch, TrialBatch):
+        raise InputTypeError(
+            f"batch must be a TrialBatch, as task.sample returns it; got {type(batch).__name__}."
+        )
+    trajectory = simulate(cell, params, batch.inputs, h0)
+    weights = check_readout(readout, cell.n_units, dtype=trajectory.dtype)
+    n_outputs = len(weights["bias"])
+    if n_outputs != batch.n_outputs:
+        raise InputError(
+            f"readout must have as many outputs as the batch has target channels, "
+            f"{batch.n_outputs}; its weight has {n_outputs} rows."
+        )
+    return trajectory, weights, batch.astype(trajectory.dtype)

@@ -1,0 +1,499 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._recorder import Recorder
+from .._typing import ArrayLike, FloatArray, Params, ParamsLike, RNGLike
+from .._validation import (
+    InputError,
+    InputTypeError,
+    check_array,
+    check_integer,
+    check_real,
+    check_rng,
+)
+from ..cells.base import Cell
+from ..results import Checkpoint
+from ..tasks import Task, TrialBatch
+from ..trajectory import Trajectory
+from .bptt import LossGradient, backpropagate, judge
+from .losses import Loss, check_loss
+from .optimizers import Adam, Optimizer, OptimizerState, clip_gradient_norm
+from .readout import check_readout, init_readout
+from .sampling import TrialSource, make_source, restore_source, state_to_json
+
+_READOUT = "readout/"
+
+
+class TrainingDiverged(ArithmeticError):  # noqa: N818
+    """Training met a loss, a gradient or parameters that are not finite.
+
+    Attributes
+    ----------
+    iteration : int
+        Where it happened.
+    checkpoints : tuple of Checkpoint
+        What was committed before; all of it is good.
+    """
+
+    def __init__(self, message: str, iteration: int, checkpoints: tuple[Checkpoint, ...]) -> None:
+        super().__init__(message)
+        self.iteration = iteration
+        self.checkpoints = checkpoints
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last good checkpoint; None if the initial network is not finite already."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """A trained network and its course.
+
+    Attributes
+    ----------
+    cell : Cell
+        The cell.
+    task : Task
+        The task.
+    params, readout : dict of str to ndarray
+        Parameters after the last update.
+    losses, gradient_norms : ndarray, shape (n_iterations,)
+        Training loss on the batch of each iteration, and the norm of its gradient before
+        clipping, at the parameters that the update started from.
+    checkpoints : tuple of Checkpoint
+        The checkpoint that was resumed from, if any, and all that were committed since. The last
+        one holds `params` and `readout`, and their loss and accuracy.
+    stop_reason : str
+        ``"iterations"``: all were made. ``"tolerance"``: the training loss reached the tolerance.
+    first_iteration : int
+        The iteration of ``losses[0]``; 0 unless the run was resumed.
+    """
+
+    cell: Cell
+    task: Task
+    params: Params
+    readout: Params
+    losses: FloatArray
+    gradient_norms: FloatArray
+    checkpoints: tuple[Checkpoint, ...]
+    stop_reason: str
+    first_iteration: int
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainingRun({self.cell!r} on {self.task.name}, stopped by {self.stop_reason}, "
+            f"{self.checkpoints[-1]!r})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """What stays the same throughout a run."""
+
+    cell: Cell
+    task: Task
+    loss: Loss
+    optimizer: Optimizer
+    clip_norm: float | None
+    h0: FloatArray
+    evaluation_batch: TrialBatch
+
+    def trajectory(self, params: Params, inputs: FloatArray) -> Trajectory:
+        """Run the cell without the checks of :func:`simulate`, which were made at the door."""
+        initial = np.repeat(self.h0[np.newaxis], len(inputs), axis=0)
+        states = self.cell.simulate_states(params, inputs, initial)
+        return Trajectory(self.cell, params, inputs, initial, states)
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """What an update changes."""
+
+    params: Params
+    readout: Params
+    optimizer_state: OptimizerState
+
+    def updated(self, found: LossGradient, problem: _Problem) -> _Network:
+        """Return the network after one step along a gradient."""
+        gradients = _joined(found.params, found.readout)
+        if problem.clip_norm is not None:
+            gradients, _ = clip_gradient_norm(gradients, problem.clip_norm, found.norm)
+        together, state = problem.optimizer.update(
+            _joined(self.params, self.readout), gradients, self.optimizer_state
+        )
+        return _Network(
+            params={name: together[name] for name in self.params},
+            readout={name: together[_READOUT + name] for name in self.readout},
+            optimizer_state=state,
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no parameter is NaN or infinite."""
+        arrays = [*self.params.values(), *self.readout.values()]
+        return all(bool(np.isfinite(array).all()) for array in arrays)
+
+
+def fit(
+    cell: Cell,
+    task: Task,
+    *,
+    params: ParamsLike | None = None,
+    readout: ParamsLike | None = None,
+    n_iterations: int = 1000,
+    batch_size: int = 64,
+    n_samples: int | None = None,
+    optimizer: Optimizer | None = None,
+    loss: Loss | None = None,
+    clip_norm: float | None = 1.0,
+    tolerance: float = 0.0,
+    checkpoint_every: int = 100,
+    evaluation_trials: int = 100,
+    h0: ArrayLike | None = None,
+    rng: RNGLike = 0,
+    recorder: Recorder | None = None,
+    resume_from: Checkpoint | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> TrainingRun:
+    """Train a cell and its readout on a task by gradient descent.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell.
+    task : Task
+        The task, whose channels must be those of the cell.
+    params : mapping of str to array_like, optional
+        The cell's initial parameters; by default ``cell.init_params`` with `rng`. Their precision
+        is that of the whole training.
+    readout : mapping of str to array_like, optional
+        The readout's, ``weight (O, H)`` and ``bias (O,)``; by default :func:`init_readout` with
+        `rng`.
+    n_iterations : int
+        Number of updates, counted from the start of the run also when it is resumed.
+    batch_size : int
+        Trials in each iteration.
+    n_samples : int, optional
+        Draw a pool of so many trials once, and take the batches from it in a new random order at
+        each pass. By default every iteration draws new trials.
+    optimizer : Optimizer, optional
+        The update rule; by default ``Adam(1e-3)``.
+    loss : Loss, optional
+        The loss; by default :class:`MeanSquaredError`.
+    clip_norm : float or None
+        The norm at which the gradient of cell and readout together is clipped; None for no
+        clipping.
+    tolerance : float
+        Stop as soon as the training loss, that of an iteration's own noisy batch, is at most this.
+    checkpoint_every : int
+        Commit a checkpoint at iteration 0, at every multiple of this, and at the last iteration.
+    evaluation_trials : int
+        Number of noise-free trials on which each checkpoint's loss and accuracy are found.
+    h0 : array_like, shape (N,), optional
+        Initial state of every trial; zero by default.
+    rng : int, SeedSequence or Generator
+        Source of all random numbers. A generator is advanced. Not used when a run is resumed.
+    recorder : Recorder, optional
+        Told of every iteration and checkpoint, such as a run file.
+    resume_from : Checkpoint, optional
+        Go on from a checkpoint, with its parameters, optimiser state and random numbers.
+        With the same other arguments the result has the same bits as that of a run that was never
+        interrupted, for the same number of threads.
+    progress : callable, optional
+        Called as ``progress(iteration, loss)`` after every update.
+
+    Returns
+    -------
+    TrainingRun
+
+    Raises
+    ------
+    InputError
+        If a number is out of range, parameters do not fit the cell, the cell does not fit the
+        task, or the checkpoint belongs to another cell, optimiser or `n_samples`.
+    InputTypeError
+        If an argument is of the wrong type.
+    TrainingDiverged
+        If the loss, the gradient or the parameters are not finite. What was committed is kept,
+        and the error carries it.
+
+    Notes
+    -----
+    An iteration takes about ``6 B T p`` flops for ``p`` weights, see :func:`loss_and_gradient`;
+    memory is ``O(B T N)``, and that of the checkpoints, each up to three times the parameters.
+    An interrupt (control-C) leaves what was committed as it is.
+
+    Examples
+    --------
+    >>> import kpflow_numerics as kpf
+    >>> from kpflow_numerics.tasks import MemoryPro
+    >>> from kpflow_numerics.training import Adam, fit
+    >>> task = MemoryPro(n_stimulus=2, n_memory=1, n_response=2)
+    >>> cell = kpf.VanillaRNN(n_inputs=task.n_inputs, n_units=16)
+    >>> run = fit(cell, task, n_iterations=60, batch_size=16, optimizer=Adam(0.01), rng=7)
+    >>> [checkpoint.iteration for checkpoint in run.checkpoints]
+    [0, 60]
+    >>> run.checkpoints[-1].evaluation_loss < run.checkpoints[0].evaluation_loss / 2
+    True
+    """
+    _check_sizes(cell, task)
+    n_iterations = check_integer(n_iterations, "n_iterations", minimum=0)
+    batch_size = check_integer(batch_size, "batch_size")
+    checkpoint_every = check_integer(checkpoint_every, "checkpoint_every")
+    evaluation_trials = check_integer(evaluation_trials, "evaluation_trials")
+    tolerance = check_real(tolerance, "tolerance", minimum=0.0)
+    if n_samples is not None:
+        n_samples = check_integer(n_samples, "n_samples", minimum=batch_size)
+    if clip_norm is not None:
+        clip_norm = check_real(clip_norm, "clip_norm", minimum=0.0, open_minimum=True)
+    optimizer = _check_optimizer(optimizer)
+
+    if resume_from is None:
+        generator = check_rng(rng)
+        network = _initial_network(cell, task, params, readout, optimizer, generator)
+        dtype = network.readout["bias"].dtype
+        source = make_source(task, batch_size, generator, dtype, n_samples)
+        first = 0
+    else:
+        if params is not None or readout is not None:
+            raise InputError(
+                "params and readout must not be given with resume_from, which has its own; leave "
+                "them out."
+            )
+        network = _stored_network(cell, task, resume_from, optimizer)
+        dtype = network.readout["bias"].dtype
+        source = restore_source(resume_from.rng_state, task, batch_size, dtype, n_samples)
+        first = resume_from.iteration
+        if n_iterations < first:
+            raise InputError(
+                f"n_iterations must be at least {first}, the iteration of the checkpoint that the "
+                f"run is resumed from; got {n_iterations}."
+            )
+
+    initial = np.zeros(cell.n_state) if h0 is None else h0
+    problem = _Problem(
+        cell=cell,
+        task=task,
+        loss=check_loss(loss),
+        optimizer=optimizer,
+        clip_norm=clip_norm,
+        h0=check_array(initial, "h0", (cell.n_state,), dtype=dtype),
+        evaluation_batch=task.evaluation_batch(evaluation_trials).astype(dtype),
+    )
+    # Overflow is looked for in the results, and reported once.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _iterate(
+            problem,
+            network,
+            source,
+            first=first,
+            n_iterations=n_iterations,
+            tolerance=tolerance,
+            checkpoint_every=checkpoint_every,
+            recorder=recorder,
+            resume_from=resume_from,
+            progress=progress,
+        )
+
+
+def _iterate(
+    problem: _Problem,
+    network: _Network,
+    source: TrialSource,
+    *,
+    first: int,
+    n_iterations: int,
+    tolerance: float,
+    checkpoint_every: int,
+    recorder: Recorder | None,
+    resume_from: Checkpoint | None,
+    progress: Callable[[int, float], None] | None,
+) -> TrainingRun:
+    checkpoints = [] if resume_from is None else [resume_from]
+    losses: list[float] = []
+    norms: list[float] = []
+    iteration = first
+    while True:
+        random_state = source.state()
+        found = _gradient(problem, network, source.next_batch(), iteration, checkpoints)
+        stop_reason = ""
+        if found.loss <= tolerance:
+            stop_reason = "tolerance"
+        elif iteration == n_iterations:
+            stop_reason = "iterations"
+        is_due = bool(stop_reason) or iteration % checkpoint_every == 0
+        if is_due and not (checkpoints and checkpoints[-1].iteration == iteration):
+            checkpoint = _checkpoint(
+                problem, network, iteration, found, state_to_json(random_state), checkpoints
+            )
+            if recorder is not None:
+                recorder.commit(checkpoint)
+            checkpoints.append(checkpoint)
+        if stop_reason:
+            break
+        network = network.updated(found, problem)
+        losses.append(found.loss)
+        norms.append(found.norm)
+        if recorder is not None:
+            recorder.record_iteration(iteration, found.loss, found.norm)
+        if progress is not None:
+            progress(iteration, found.loss)
+        iteration += 1
+    return TrainingRun(
+        cell=problem.cell,
+        task=problem.task,
+        params=network.params,
+        readout=network.readout,
+        losses=np.array(losses),
+        gradient_norms=np.array(norms),
+        checkpoints=tuple(checkpoints),
+        stop_reason=stop_reason,
+        first_iteration=first,
+    )
+
+
+def _gradient(
+    problem: _Problem,
+    network: _Network,
+    batch: TrialBatch,
+    iteration: int,
+    checkpoints: list[Checkpoint],
+) -> LossGradient:
+    """Return the loss and gradient of an iteration, which are finite."""
+    try:
+        trajectory = problem.trajectory(network.params, batch.inputs)
+        found = backpropagate(trajectory, network.readout, batch, problem.loss)
+    except InputError as error:
+        # A cell may refuse states that are not finite by itself; at first it is the input's fault.
+        if not checkpoints:
+            raise
+        raise _diverged(f"the cell failed ({error})", iteration, checkpoints) from error
+    for quantity, value in (("training loss", found.loss), ("gradient norm", found.norm)):
+        if not np.isfinite(value):
+            raise _diverged(f"the {quantity} is {value}", iteration, checkpoints)
+    return found
+
+
+def _checkpoint(
+    problem: _Problem,
+    network: _Network,
+    iteration: int,
+    found: LossGradient,
+    rng_state: str,
+    checkpoints: list[Checkpoint],
+) -> Checkpoint:
+    """Evaluate the network, and return the checkpoint to commit, all of which is finite."""
+    if not network.is_finite:
+        raise _diverged("a parameter is not finite", iteration, checkpoints)
+    batch = problem.evaluation_batch
+    trajectory = problem.trajectory(network.params, batch.inputs)
+    evaluation = judge(trajectory, network.readout, problem.task, batch, problem.loss)
+    if not np.isfinite(evaluation.loss):
+        raise _diverged(f"the evaluation loss is {evaluation.loss}", iteration, checkpoints)
+    return Checkpoint(
+        iteration=iteration,
+        params=network.params,
+        readout=network.readout,
+        loss=found.loss,
+        evaluation_loss=evaluation.loss,
+        accuracy=evaluation.accuracy,
+        gradient_norm=found.norm,
+        optimizer_state=network.optimizer_state,
+        rng_state=rng_state,
+    )
+
+
+def _diverged(what: str, iteration: int, checkpoints: list[Checkpoint]) -> TrainingDiverged:
+    if checkpoints:
+        advice = (
+            f"The last good checkpoint is that of iteration {checkpoints[-1].iteration}. Reduce "
+            "the learning rate or clip_norm, and start again or resume from there."
+        )
+    else:
+        advice = "The initial network explodes: reduce its gain or the inputs."
+    return TrainingDiverged(
+        f"Training diverged at iteration {iteration}: {what}. {advice}",
+        iteration,
+        tuple(checkpoints),
+    )
+
+
+def _check_sizes(cell: Cell, task: Task) -> None:
+    if not isinstance(cell, Cell):
+        raise InputTypeError(
+            f"cell must be a cell of kpflow_numerics, such as GRU; got {type(cell).__name__}."
+        )
+    if not isinstance(task, Task):
+        raise InputTypeError(
+            f"task must be a task of kpflow_numerics, such as MemoryPro(); got {task!r}."
+        )
+    if cell.n_inputs != task.n_inputs:
+        raise InputError(
+            f"cell must have the {task.n_inputs} inputs of task {task.name} "
+            f"({', '.join(task.input_names[:8])}{', ...' if task.n_inputs > 8 else ''}); it has "
+            f"n_inputs={cell.n_inputs}."
+        )
+
+
+def _check_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    if optimizer is None:
+        return Adam()
+    if not isinstance(optimizer, Optimizer):
+        raise InputTypeError(
+            f"optimizer must be an optimiser of kpflow_numerics, such as Adam(1e-3); got "
+            f"{optimizer!r}."
+        )
+    return optimizer
+
+
+def _initial_network(
+    cell: Cell,
+    task: Task,
+    params: ParamsLike | None,
+    readout: ParamsLike | None,
+    optimizer: Optimizer,
+    generator: np.random.Generator,
+) -> _Network:
+    checked = _copied(
+        cell.check_params(cell.init_params(rng=generator) if params is None else params)
+    )
+    dtype = next(iter(checked.values())).dtype
+    if readout is None:
+        readout = init_readout(cell.n_units, task.n_outputs, generator)
+    weights = _copied(check_readout(readout, cell.n_units, task.n_outputs, dtype=dtype))
+    return _Network(checked, weights, optimizer.init_state(_joined(checked, weights)))
+
+
+def _stored_network(
+    cell: Cell, task: Task, checkpoint: Checkpoint, optimizer: Optimizer
+) -> _Network:
+    if not isinstance(checkpoint, Checkpoint):
+        raise InputTypeError(
+            f"resume_from must be a Checkpoint, such as run.checkpoints[-1]; got {checkpoint!r}."
+        )
+    checked = cell.check_params(checkpoint.params, "resume_from.params")
+    dtype = next(iter(checked.values())).dtype
+    weights = check_readout(
+        checkpoint.readout, cell.n_units, task.n_outputs, dtype=dtype, name="resume_from.readout"
+    )
+    state = optimizer.check_state(
+        checkpoint.optimizer_state, _joined(checked, weights), "resume_from.optimizer_state"
+    )
+    return _Network(checked, weights, state)
+
+
+def _joined(params: Params, readout: Params) -> Params:
+    """Return all parameters under one naming, as the optimiser's state stores them."""
+    return params | {_READOUT + name: array for name, array in readout.items()}
+
+
+def _copied(params: Params) -> Params:
+    """Copy what a user gave, since checkpoints keep it."""
+    return {name: array.copy() for name, array in params.items()}
