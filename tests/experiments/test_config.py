@@ -1,0 +1,103 @@
+"""Settings: defaults, files, flags, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kpflow_numerics._errors import InputError, InputTypeError
+from kpflow_numerics.experiments.config import (
+    RunSettings,
+    override,
+    parse_assignment,
+    read_settings,
+    settings_from_dict,
+)
+
+
+def test_the_defaults_survive_a_round_trip() -> None:
+    assert settings_from_dict(RunSettings().to_dict()) == RunSettings()
+
+
+def test_options_of_task_and_cell_survive_a_round_trip() -> None:
+    settings = settings_from_dict(
+        {"task": {"name": "memory-pro", "n_memory": 60}, "cell": {"bias": False, "gain": 2}}
+    )
+    assert settings.task.options == {"n_memory": 60}
+    assert settings.cell.options == {"bias": False}
+    assert settings.cell.gain == 2.0
+    assert isinstance(settings.cell.gain, float)
+    assert settings_from_dict(settings.to_dict()) == settings
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('[task]\nname = "flip-flop"\nn_bits = 2\n[training]\nseed = 5\n')
+    settings = settings_from_dict(read_settings(path), str(path))
+    assert settings.task.name == "flip-flop"
+    assert settings.task.options == {"n_bits": 2}
+    assert settings.training.seed == 5
+
+
+def test_assignments_win_over_the_file() -> None:
+    tables = override({"training": {"seed": 5}}, {"training.seed": 9, "cell.n_units": 12})
+    assert tables == {"training": {"seed": 9}, "cell": {"n_units": 12}}
+
+
+def test_override_leaves_what_it_was_given() -> None:
+    tables = {"training": {"seed": 5}}
+    override(tables, {"training.seed": 9})
+    assert tables == {"training": {"seed": 5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("task.n_memory=60", "task.n_memory", 60),
+        ("cell.bias=false", "cell.bias", False),
+        ("training.learning_rate = 1e-3", "training.learning_rate", 1e-3),
+        ("cell.activation=relu", "cell.activation", "relu"),
+        ('cell.activation="relu"', "cell.activation", "relu"),
+    ],
+)
+def test_assignments_are_read_as_toml(text: str, key: str, value: object) -> None:
+    assert parse_assignment(text) == (key, value)
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "message"),
+    [
+        ({"trainig": {}}, InputError, r"unknown table \[trainig\].*Did you mean 'training'"),
+        ({"training": {"sede": 1}}, InputError, "no key 'sede'.*Did you mean 'seed'"),
+        ({"training": {"seed": "five"}}, InputTypeError, "training.seed must be of type int"),
+        ({"training": {"seed": True}}, InputTypeError, "training.seed must be of type int"),
+        ({"training": {"n_iterations": 1.5}}, InputTypeError, "n_iterations must be of type int"),
+        ({"training": 3}, InputTypeError, r"training must be a table \[training\]"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(tables: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        settings_from_dict(tables)
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[task\n")
+    with pytest.raises(InputError, match=r"settings\.toml is not a TOML file"):
+        read_settings(path)
+    with pytest.raises(InputError, match="is a directory"):
+        read_settings(tmp_path)
+    with pytest.raises(InputError, match="There is no configuration file"):
+        read_settings(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("text", ["task.n_memory", "=3"])
+def test_an_assignment_needs_key_and_value(text: str) -> None:
+    with pytest.raises(InputError, match=r"--set takes section\.key=value"):
+        parse_assignment(text)
+
+
+def test_a_key_needs_a_table() -> None:
+    with pytest.raises(InputError, match=r"must have the form section\.key"):
+        override({}, {"seed": 3})

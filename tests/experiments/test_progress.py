@@ -1,0 +1,57 @@
+"""Progress is bars on a terminal and plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+
+from kpflow_numerics.experiments.progress import Bars, LogLines, Silent, progress_for
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_bars_and_a_file_gets_lines() -> None:
+    assert isinstance(progress_for(Terminal()), Bars)
+    assert isinstance(progress_for(io.StringIO()), LogLines)
+
+
+def test_lines_come_every_tenth() -> None:
+    stream = io.StringIO()
+    with LogLines(stream).stage("training", 1000) as stage:
+        for _ in range(1000):
+            stage.advance(note="loss 1e-3")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("training: 100/1000 after")
+    assert lines[-1].endswith("loss 1e-3")
+    assert "\r" not in stream.getvalue()
+
+
+def test_a_resumed_stage_counts_on() -> None:
+    stream = io.StringIO()
+    with LogLines(stream).stage("training", 10, done=8) as stage:
+        stage.advance()
+        stage.advance()
+    assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["9/10", "10/10"]
+
+
+def test_bars_show_the_note_and_lines_stay() -> None:
+    stream = Terminal()
+    bars = Bars(stream)
+    with bars.stage("training", 4) as stage:
+        stage.advance(4, note="loss 2e-1")
+        bars.say("a word")
+    shown = stream.getvalue()
+    assert "training" in shown
+    assert "4/4" in shown
+    assert "loss 2e-1" in shown
+    assert "a word\n" in shown
+
+
+def test_silence_is_silent() -> None:
+    silent = Silent()
+    with silent.stage("training", 3) as stage:
+        stage.advance(3, note="x")
+    silent.say("x")
