@@ -27,8 +27,12 @@ _HOMES = {
         "task_from_config",
     ),
     "cells": (
+        "GRU",
+        "LSTM",
         "AutogradCell",
+        "LeakyRNN",
         "VanillaRNN",
+        "cell_from_config",
     ),
     "trajectory": ("Trajectory", "simulate"),
     "linearization": ("Linearization", "linearize"),

@@ -65,6 +65,15 @@ def check_real(
     return number
 
 
+def check_flag(value: Any, name: str) -> bool:
+    """Return `value` as a ``bool``."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputTypeError(
+            f"{name} must be True or False; got {value!r} ({type(value).__name__})."
+        )
+    return bool(value)
+
+
 def check_choice(value: Any, name: str, accepted: Iterable[str]) -> str:
     """Return `value` if it is one of the `accepted` words."""
     words = tuple(accepted)

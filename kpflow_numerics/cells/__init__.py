@@ -1,6 +1,21 @@
 """Recurrent cells, one a file."""
 
+from .autograd_cell import AutogradCell
 from .base import Cell, SiteCell
+from .gru import GRU
+from .leaky_rnn import LeakyRNN
+from .lstm import LSTM
+from .registry import CELLS, cell_from_config
 from .vanilla_rnn import VanillaRNN
 
-__all__ = ["Cell", "SiteCell", "VanillaRNN"]
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "AutogradCell",
+    "Cell",
+    "LeakyRNN",
+    "SiteCell",
+    "VanillaRNN",
+    "cell_from_config",
+]

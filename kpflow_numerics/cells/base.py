@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -203,45 +203,49 @@ class SiteCell(Cell):
         return self.layout.pack(sites.param_vjp(block[:, None], self.parameter_shapes))
 
 
-def input_drive(inputs: FloatArray, weight: FloatArray, *biases: FloatArray) -> FloatArray:
-    """Return ``W x + biases`` for inputs ``(B, T, I)`` as ``(B, T, rows)``, one wide GEMM."""
-    drive = inputs @ weight.T
-    for bias in biases:
-        drive += bias
-    return drive
-
-
 def trial_chunk(n_trials: int) -> int:
     """Return how many trials each thread simulates."""
     return -(-n_trials // n_threads())
 
 
-def join_features(
-    parts: list[tuple[FloatArray, str]], biases: tuple[str, ...]
-) -> tuple[FloatArray, tuple[Segment, ...]]:
-    """Join the arrays ``(B, T, .)`` that weights multiply, and a column of ones for biases.
+def join_weights(
+    recurrent: FloatArray, inputs: FloatArray, biases: Sequence[FloatArray]
+) -> FloatArray:
+    """Return the matrix that multiplies joined features ``[h, 1, x]`` from the right.
 
     Parameters
     ----------
-    parts : list of (ndarray, str)
-        What each weight multiplies, and the weight's name.
-    biases : tuple of str
-        The biases; they share one column of ones.
+    recurrent, inputs : ndarray, shapes (R, H) and (R, I)
+        Weights of ``R`` rows of pre-activations.
+    biases : sequence of ndarray, shape (R,)
+        Their biases, which share the column of ones; without any there is no such column.
 
     Returns
     -------
-    ndarray, shape (B, T, m)
-        The features of a group of sites.
-    tuple of Segment
-        The parameters behind its columns.
+    ndarray, shape (m, R)
     """
-    arrays = [array for array, _ in parts]
+    parts = [recurrent.T, inputs.T]
     if biases:
-        arrays.append(np.ones((*arrays[0].shape[:2], 1), arrays[0].dtype))
-    names = [(name,) for _, name in parts] + ([biases] if biases else [])
+        parts.insert(1, sum(biases[1:], start=biases[0])[None])
+    return np.concatenate(parts)
+
+
+def join_features(hidden: FloatArray, inputs: FloatArray, has_bias: bool) -> FloatArray:
+    """Return ``[h, 1, x]``, or ``[h, x]``, for ``(B, T, H)`` and ``(B, T, I)`` as ``(B, T, m)``."""
+    n_units, n_inputs = hidden.shape[-1], inputs.shape[-1]
+    width = n_units + has_bias + n_inputs
+    features = np.empty((*inputs.shape[:2], width), hidden.dtype)
+    features[..., :n_units] = hidden
+    features[..., n_units : width - n_inputs] = 1.0
+    features[..., width - n_inputs :] = inputs
+    return features
+
+
+def segments_of(*parts: tuple[int, tuple[str, ...]]) -> tuple[Segment, ...]:
+    """Return segments of consecutive columns: each part is a width and its parameters."""
     segments, start = [], 0
-    for array, parameters in zip(arrays, names, strict=True):
-        stop = start + array.shape[-1]
-        segments.append(Segment(slice(start, stop), tuple(parameters)))
-        start = stop
-    return np.concatenate(arrays, axis=-1), tuple(segments)
+    for width, parameters in parts:
+        if parameters:
+            segments.append(Segment(slice(start, start + width), parameters))
+            start += width
+    return tuple(segments)

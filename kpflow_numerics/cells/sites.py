@@ -52,6 +52,11 @@ class SiteGroup:
     row_blocks: tuple[int, ...]
 
     @cached_property
+    def flat_features(self) -> FloatArray:
+        """Features as a C-ordered array ``(B T, m)``, copied once if they are a part of others."""
+        return np.ascontiguousarray(self.features.reshape(-1, self.features.shape[-1]))
+
+    @cached_property
     def multiplicity(self) -> FloatArray:
         """How many parameters stand behind each column, shape ``(m,)``."""
         counts = np.empty(self.features.shape[-1], self.features.dtype)
@@ -238,7 +243,7 @@ class WeightSites:
         with single_threaded_blas():
             for group in self.groups:
                 site_kernels.add_site_gram(
-                    _flat(group.features),
+                    group.flat_features,
                     group.multiplicity,
                     self._flat_gains(),
                     group.first_site,
@@ -266,7 +271,7 @@ class WeightSites:
                         columns[site, :, segment.columns] += part
             with single_threaded_blas():
                 site_kernels.add_site_jvp(
-                    _flat(group.features),
+                    group.flat_features,
                     self._flat_gains(),
                     group.first_site,
                     chunk,
@@ -277,22 +282,10 @@ class WeightSites:
 
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
-        k = block.shape[-1]
-        n_units = self.n_units
-        chunk = _unit_chunk(n_units, k)
+        k, n_units = block.shape[-1], self.n_units
         gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
-        for group in self.groups:
-            n_features = group.features.shape[-1]
-            columns = np.empty((len(group.row_blocks), n_units, n_features, k), block.dtype)
-            with single_threaded_blas():
-                site_kernels.site_vjp(
-                    _flat(group.features),
-                    self._flat_gains(),
-                    group.first_site,
-                    chunk,
-                    self._rows(block),
-                    columns,
-                )
+        products = self._column_vjps(block) if k == 1 else self._block_vjps(block)
+        for group, columns in zip(self.groups, products, strict=True):
             for site, rows in enumerate(group.row_slices(n_units)):
                 for segment in group.segments:
                     for name in segment.parameters:
@@ -300,9 +293,34 @@ class WeightSites:
                         part[:] = columns[site, :, segment.columns].reshape(part.shape)
         return gradients
 
+    def _column_vjps(self, block: FloatArray) -> Iterator[FloatArray]:
+        """Yield ``X* (D^g* q)`` of each group as ``(sites, H, m, 1)``: one wide product each."""
+        gains = self._flat_gains()
+        n_rows, n_sites, _, n_units = gains.shape
+        gathered = np.empty((n_rows, n_sites, n_units), gains.dtype)
+        site_kernels.gather_column(gains, self._rows(block)[..., 0], gathered)
+        for group in self.groups:
+            stop = group.first_site + len(group.row_blocks)
+            part = gathered[:, group.first_site : stop].reshape(n_rows, -1)
+            features = group.features.reshape(n_rows, -1)
+            yield (part.T @ features).reshape(-1, n_units, features.shape[1], 1)
 
-def _flat(features: FloatArray) -> FloatArray:
-    return features.reshape(-1, features.shape[-1])
+    def _block_vjps(self, block: FloatArray) -> Iterator[FloatArray]:
+        """Yield ``X* (D^g* q)`` of each group as ``(sites, H, m, k)``."""
+        k, n_units = block.shape[-1], self.n_units
+        for group in self.groups:
+            shape = (len(group.row_blocks), n_units, group.features.shape[-1], k)
+            columns = np.empty(shape, block.dtype)
+            with single_threaded_blas():
+                site_kernels.site_vjp(
+                    group.flat_features,
+                    self._flat_gains(),
+                    group.first_site,
+                    _unit_chunk(n_units, k),
+                    self._rows(block),
+                    columns,
+                )
+            yield columns
 
 
 def _share(n_trials: int) -> int:

@@ -9,13 +9,11 @@ import numpy as np
 
 from .._threads import single_threaded_blas
 from .._typing import FloatArray, Params
-from .._validation import check_choice
-from ..kernels.activations import RELU, TANH
+from .._validation import check_choice, check_flag
+from ..kernels.activations import ACTIVATIONS
 from ..kernels.rate import differentiate_rate, simulate_rate
-from .base import SiteCell, input_drive, join_features, trial_chunk
+from .base import SiteCell, join_features, join_weights, segments_of, trial_chunk
 from .sites import SiteGroup, WeightSites
-
-ACTIVATIONS = {"tanh": TANH, "relu": RELU}
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class VanillaRNN(SiteCell):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.activation, "activation", ACTIVATIONS)
+        check_flag(self.bias, "bias")
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -62,18 +61,24 @@ class VanillaRNN(SiteCell):
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (H, self.n_inputs), "weight_hh": (H, H)}
         return shapes | dict.fromkeys(self.bias_names, (H,))
 
+    @property
+    def bias_names(self) -> tuple[str, ...]:
+        """The biases, all of which the cell adds to its one site."""
+        return ("bias_ih", "bias_hh") if self.bias else ()
+
+    def _joined_weight(self, params: Params) -> FloatArray:
+        biases = [params[name] for name in self.bias_names]
+        return join_weights(params["weight_hh"], params["weight_ih"], biases)
+
     def simulate_states(
         self, params: Params, inputs: FloatArray, initial: FloatArray
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
-        drive = input_drive(
-            inputs, params["weight_ih"], *(params[name] for name in self.bias_names)
-        )
-        states = np.empty_like(drive)
+        states = np.empty((*inputs.shape[:2], self.n_units), inputs.dtype)
         with single_threaded_blas():
             simulate_rate(
-                drive,
-                np.ascontiguousarray(params["weight_hh"].T),
+                inputs,
+                self._joined_weight(params),
                 1.0,
                 ACTIVATIONS[self.activation],
                 trial_chunk(len(inputs)),
@@ -85,25 +90,18 @@ class VanillaRNN(SiteCell):
     def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
         H, n_trials, n_steps = self.n_units, *inputs.shape[:2]
-        a = input_drive(inputs, params["weight_ih"], *(params[name] for name in self.bias_names))
-        a += previous @ params["weight_hh"].T
-        gains = np.empty_like(a)
-        differentiate_rate(a.ravel(), 1.0, ACTIVATIONS[self.activation], gains.ravel())
-        features, segments = join_features(
-            [(inputs, "weight_ih"), (previous, "weight_hh")], self.bias_names
+        features = join_features(previous, inputs, self.bias)
+        gains = features.reshape(n_trials * n_steps, -1) @ self._joined_weight(params)
+        flat = gains.ravel()
+        differentiate_rate(flat, 1.0, ACTIVATIONS[self.activation], flat)
+        segments = segments_of(
+            (H, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )
         return WeightSites(
             names=("a",),
             gains=gains.reshape(n_trials, n_steps, 1, 1, H),
-            carry=np.zeros((n_trials, n_steps, 1, 1, H), a.dtype),
+            carry=np.zeros((n_trials, n_steps, 1, 1, H), gains.dtype),
             inner=None,
             recurrent_weight=params["weight_hh"],
-            groups=(
-                SiteGroup(features=features, segments=segments, first_site=0, row_blocks=(0,)),
-            ),
+            groups=(SiteGroup(features, segments, first_site=0, row_blocks=(0,)),),
         )
-
-    @property
-    def bias_names(self) -> tuple[str, ...]:
-        """The biases, all of which the cell adds to its one site."""
-        return ("bias_ih", "bias_hh") if self.bias else ()

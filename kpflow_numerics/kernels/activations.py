@@ -20,6 +20,7 @@ from numba.extending import overload
 
 TANH = 0
 RELU = 1
+ACTIVATIONS = {"tanh": TANH, "relu": RELU}
 
 ScalarFunction = Callable[[Any], Any]
 

@@ -127,3 +127,16 @@ def add_site_jvp(
                         core[c, u * k + j] = v[g, first_unit + u, c, j]
             np.dot(features, core, gathered)
             _scatter(gains, first + g, first_unit, gathered, out)
+
+
+@jit_parallel
+def gather_column(gains: FloatArray, q: FloatArray, gathered: FloatArray) -> None:
+    """Write ``D^g* q`` of every site for one column ``q (M, S, H)`` to ``(M, G, H)``."""
+    n_rows, n_sites, n_slots, n_units = gains.shape
+    for row in numba.prange(n_rows):
+        for g in range(n_sites):
+            for i in range(n_units):
+                gathered[row, g, i] = gains[row, g, 0, i] * q[row, 0, i]
+            for s in range(1, n_slots):
+                for i in range(n_units):
+                    gathered[row, g, i] += gains[row, g, s, i] * q[row, s, i]
