@@ -31,6 +31,11 @@ def observability(A: FloatArray) -> FloatArray:
     return observed
 
 
+def summed_controllability(A: FloatArray) -> FloatArray:
+    """Return ``sum_t M_t`` of one trial, shape ``(N, N)``."""
+    return controllability(A).sum(axis=0)
+
+
 def trace(A: FloatArray) -> float:
     """Return ``tr PP* = sum_t tr M_t`` of one trial."""
     n_state = A.shape[1]

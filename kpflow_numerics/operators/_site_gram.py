@@ -11,6 +11,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import scipy.linalg
 
+from .._threads import map_in_threads
 from .._typing import FloatArray
 from ..cells.sites import SiteGroup, WeightSites
 
@@ -81,11 +82,10 @@ def unit_factor(sites: WeightSites, unit: int) -> FloatArray:
 def eigenvalues(sites: WeightSites) -> FloatArray:
     """Return the whole spectrum of K, descending, with its zeros: shape ``(B T N,)``."""
     n_rows, n_slots, n_units = sites.gains[..., 0, 0, 0].size, sites.n_slots, sites.n_units
-    spectrum = np.zeros((n_units, n_slots * n_rows))
-    for unit in range(n_units):
-        values = scipy.linalg.eigvalsh(_small_gram(unit_factor(sites, unit)), check_finite=False)
-        spectrum[unit, : len(values)] = np.maximum(values, 0.0)
-    return np.sort(spectrum, axis=None)[::-1]
+    spectrum = map_in_threads(
+        lambda unit: _leading_values(unit_factor(sites, unit), n_slots * n_rows), range(n_units)
+    )
+    return np.sort(np.concatenate(spectrum))[::-1]
 
 
 def eigenpairs(sites: WeightSites, k: int) -> tuple[FloatArray, FloatArray]:
@@ -96,9 +96,9 @@ def eigenpairs(sites: WeightSites, k: int) -> tuple[FloatArray, FloatArray]:
     n_trials, n_steps = sites.gains.shape[:2]
     n_rows, n_slots, n_units = n_trials * n_steps, sites.n_slots, sites.n_units
     kept = min(k, n_slots * n_rows)
-    values = np.empty((n_units, kept))
-    for unit in range(n_units):
-        values[unit] = _leading_values(unit_factor(sites, unit), kept)
+    values = np.array(
+        map_in_threads(lambda unit: _leading_values(unit_factor(sites, unit), kept), range(n_units))
+    )
     order = np.argsort(values, axis=None, kind="stable")[::-1][:k]
     vectors = np.zeros((n_rows, n_slots, n_units, k))
     for unit in np.unique(order // kept):

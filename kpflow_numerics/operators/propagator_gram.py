@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
+from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _gramians
 from .base import StructuredOperator
 from .propagator import Propagator
+
+Result = TypeVar("Result")
 
 
 class PropagatorGram(StructuredOperator):
@@ -58,12 +62,16 @@ class PropagatorGram(StructuredOperator):
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)
 
-    def _trial_jacobians(self) -> Iterator[FloatArray]:
-        for trial in range(self.dims[0]):
+    def _of_each_trial(self, function: Callable[[FloatArray], Result]) -> list[Result]:
+        """Return what `function` makes of the float64 state Jacobians ``(T, N, N)`` of a trial."""
+
+        def of_trial(trial: int) -> Result:
             jacobians = self.linearization.state_jacobians(
                 slice(trial, trial + 1), max_memory=2**62
             )
-            yield jacobians[0].astype(np.float64, copy=False)
+            return function(jacobians[0].astype(np.float64, copy=False))
+
+        return map_in_threads(of_trial, range(self.dims[0]))
 
     def exact_cost(self, quantity: str) -> Cost | None:
         """Return what a closed form takes, or None where there is none.
@@ -75,7 +83,7 @@ class PropagatorGram(StructuredOperator):
         """
         n_trials, n_steps, n_state = self.dims
         gemms = 2.0 * n_trials * n_steps * float(n_state) ** 3
-        matrices = 8.0 * n_steps * float(n_state) ** 2
+        matrices = 8.0 * n_threads() * n_steps * float(n_state) ** 2
         match quantity:
             case "trace":
                 return Cost(2.0 * gemms, matrices)
@@ -88,13 +96,11 @@ class PropagatorGram(StructuredOperator):
 
     def exact_trace(self) -> float:
         """Return ``tr PP* = sum_t tr M_t``."""
-        return sum(_gramians.trace(A) for A in self._trial_jacobians())
+        return sum(self._of_each_trial(_gramians.trace))
 
     def exact_frobenius_norm(self) -> float:
         """Return ``||PP*||_F``."""
-        return float(
-            np.sqrt(sum(_gramians.squared_frobenius_norm(A) for A in self._trial_jacobians()))
-        )
+        return float(np.sqrt(sum(self._of_each_trial(_gramians.squared_frobenius_norm))))
 
     def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray | None:
         """Return the partial trace over the named axes, or None where none is in closed form.
@@ -108,16 +114,13 @@ class PropagatorGram(StructuredOperator):
         n_trials, n_steps, _ = self.dims
         match frozenset(over):
             case axes if axes == {"trial", "time"}:
-                return np.sum(
-                    [_gramians.controllability(A).sum(axis=0) for A in self._trial_jacobians()],
-                    axis=0,
-                )
+                return np.sum(self._of_each_trial(_gramians.summed_controllability), axis=0)
             case axes if axes == {"unit", "trial"}:
-                return np.sum([_gramians.unit_trace_blocks(A) for A in self._trial_jacobians()], 0)
+                return np.sum(self._of_each_trial(_gramians.unit_trace_blocks), axis=0)
             case axes if axes == {"unit"}:
                 total = np.zeros((n_trials, n_steps, n_trials, n_steps))
-                for trial, A in enumerate(self._trial_jacobians()):
-                    total[trial, :, trial] = _gramians.unit_trace_blocks(A)
+                for trial, blocks in enumerate(self._of_each_trial(_gramians.unit_trace_blocks)):
+                    total[trial, :, trial] = blocks
                 return total
             case _:
                 return None

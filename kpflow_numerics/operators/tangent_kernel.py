@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
@@ -71,7 +72,7 @@ class TangentKernel(StructuredOperator):
             return None
         n_trials, n_steps, n_state = self.dims
         flops = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
-        return Cost(flops, 5.0 * 8.0 * n_steps * float(n_state) ** 2)
+        return Cost(flops, 5.0 * 8.0 * n_threads() * n_steps * float(n_state) ** 2)
 
     def exact_trace(self) -> float:
         """Return ``tr NTK = ||S||_F^2``."""
@@ -80,12 +81,12 @@ class TangentKernel(StructuredOperator):
             raise AttributeError(
                 f"{self.linearization.cell!r} has no weight sites, hence no closed form."
             )
-        total = 0.0
-        for trial in range(self.dims[0]):
+
+        def of_trial(trial: int) -> float:
             jacobians = self.linearization.state_jacobians(
                 slice(trial, trial + 1), max_memory=2**62
-            )[0]
-            total += _kernel_trace.trial_trace(
-                sites, trial, jacobians.astype(np.float64, copy=False)
             )
-        return total
+            A = jacobians[0].astype(np.float64, copy=False)
+            return _kernel_trace.trial_trace(sites, trial, A)
+
+        return sum(map_in_threads(of_trial, range(self.dims[0])))
