@@ -38,4 +38,4 @@ docs: $(VENV)/installed ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean: ## Delete what the other targets made, but never runs/
-	rm -rf $(VENV) docs/_build docs/api/generated build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) docs/_build docs/generated build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
