@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._recorder import Recorder
+from .._threads import single_threaded_blas
 from .._typing import ArrayLike, FloatArray, Params, ParamsLike, RNGLike
 from .._validation import (
     InputError,
@@ -287,8 +288,9 @@ def fit(
         h0=check_array(initial, "h0", (cell.n_state,), dtype=dtype),
         evaluation_batch=task.evaluation_batch(evaluation_trials).astype(dtype),
     )
-    # Overflow is looked for in the results, and reported once.
-    with np.errstate(over="ignore", invalid="ignore"):
+    # Overflow is looked for in the results, and reported once. The products of an iteration are
+    # too small for the BLAS's own threads, which would only get in the way of the kernels'.
+    with np.errstate(over="ignore", invalid="ignore"), single_threaded_blas():
         return _iterate(
             problem,
             network,
