@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._validation import InputError, InputTypeError, check_choice, suggest
+from .autograd_cell import AutogradCell
 from .base import Cell
 from .gru import GRU
 from .leaky_rnn import LeakyRNN
@@ -46,6 +47,12 @@ def cell_from_config(kind: str, settings: Mapping[str, Any]) -> Cell:
     >>> cell_from_config("gru", {"n_inputs": 3, "n_units": 8})
     GRU(n_inputs=3, n_units=8, bias=True)
     """
+    if kind == AutogradCell.kind:
+        step = settings.get("name") if isinstance(settings, Mapping) else None
+        raise InputError(
+            f"The cell is an AutogradCell with the step {step!r}, and a file cannot hold a "
+            "function. Build the cell in Python, AutogradCell(step, ...), and pass it as the cell."
+        )
     cell = CELLS[check_choice(kind, "kind", CELLS)]
     if not isinstance(settings, Mapping):
         raise InputTypeError(
