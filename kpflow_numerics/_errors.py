@@ -18,6 +18,10 @@ class MemoryLimitError(MemoryError):
     """A computation would need more memory than the user allows; the message says what to do."""
 
 
+class MissingExtraError(ModuleNotFoundError):
+    """An optional package is not installed; the message says how to install it."""
+
+
 def suggest(value: str, accepted: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the accepted word nearest to `value`, or nothing."""
     nearest = difflib.get_close_matches(value, list(accepted), n=1)

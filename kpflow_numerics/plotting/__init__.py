@@ -1,0 +1,24 @@
+"""Figures a paper could print: functions that take results and an Axes, and return the Axes."""
+
+from ._figures import run_figures, save_figures
+from ._loss import accuracy, loss
+from ._modes import modes
+from ._rank_dynamics import rank_dynamics, rank_recipes
+from ._spectra import spectra
+from ._svg import inline_svg
+from ._trajectories import trajectories
+from .style import paper_style
+
+__all__ = [
+    "accuracy",
+    "inline_svg",
+    "loss",
+    "modes",
+    "paper_style",
+    "rank_dynamics",
+    "rank_recipes",
+    "run_figures",
+    "save_figures",
+    "spectra",
+    "trajectories",
+]
