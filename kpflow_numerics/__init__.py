@@ -60,9 +60,10 @@ _HOMES = {
         "optimizer_from_config",
         "state_error",
     ),
+    "interop": ("Network", "load_network"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("plotting", "testing")
+_MODULES = ("cells", "operators", "plotting", "tasks", "testing", "training")
 
 __all__ = sorted([*_HOME_OF, *_MODULES])
 

@@ -263,6 +263,7 @@ def _add_analyze(commands: Any) -> None:
     group.add_argument("--form", choices=("rate", "current"), help="form of a leaky cell")
     group.add_argument("--leak", type=float, metavar="A", help="leak dt/tau of a leaky cell")
     group.add_argument("--prefix", help="name of the recurrent layer in the file, such as encoder")
+    group.add_argument("--readout", help="name of the linear readout in the file")
     parser.set_defaults(command=_analyze)
 
 
@@ -370,6 +371,7 @@ def _analyze(parsed: argparse.Namespace) -> int:
             form=parsed.form,
             leak=parsed.leak,
             prefix=parsed.prefix,
+            readout=parsed.readout,
             overwrite=parsed.overwrite,
             progress=progress,
         )

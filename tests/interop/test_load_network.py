@@ -1,0 +1,234 @@
+"""Networks trained in PyTorch, read from files that hold no code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kpflow_numerics as kpf
+from kpflow_numerics._validation import InputError, InputTypeError
+from kpflow_numerics.interop import load_network
+from kpflow_numerics.training import apply_readout
+
+SHARED = {
+    "gru_memory_pro_64": (kpf.GRU(3, 64), {}),
+    "rnn_memory_pro_64": (kpf.VanillaRNN(3, 64), {"activation": "tanh"}),
+    "lstm_flip_flop_48": (kpf.LSTM(3, 48), {}),
+    "rnn_relu_flip_flop_48": (kpf.VanillaRNN(3, 48, activation="relu"), {"activation": "relu"}),
+}
+SUFFIXES = (".npz", ".safetensors")
+
+
+def arrays_of(cell: kpf.cells.Cell, n_outputs: int = 2) -> dict[str, np.ndarray]:
+    params = cell.init_params(rng=11, dtype=np.float32)
+    rng = np.random.default_rng(13)
+    arrays = {f"rnn.{name}_l0": array for name, array in params.items()}
+    arrays["readout.weight"] = rng.standard_normal((n_outputs, cell.n_units)).astype(np.float32)
+    arrays["readout.bias"] = rng.standard_normal(n_outputs).astype(np.float32)
+    return arrays
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file(arrays, path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", SHARED)
+def test_the_states_and_outputs_of_pytorch(shared_data: Path, name: str, suffix: str) -> None:
+    cell, told = SHARED[name]
+    network = load_network(shared_data / "pytorch" / f"{name}{suffix}", **told)
+    assert network.cell == cell
+    assert {array.dtype for array in network.params.values()} == {np.dtype(np.float32)}
+    reference = np.load(shared_data / "pytorch" / f"{name}_trajectory.npz")
+    exact = {key: array.astype(np.float64) for key, array in network.params.items()}
+    states = kpf.simulate(network.cell, exact, reference["inputs"]).hidden
+    scale = np.abs(reference["hidden"]).max()
+    assert np.abs(states - reference["hidden"]).max() <= 1e-12 * scale
+    assert network.readout is not None
+    outputs = apply_readout(
+        {key: array.astype(np.float64) for key, array in network.readout.items()}, states
+    )
+    assert np.abs(outputs - reference["outputs"]).max() <= 1e-12 * np.abs(outputs).max()
+    in_float32 = kpf.simulate(network.cell, network.params, reference["inputs"]).hidden
+    assert in_float32.dtype == np.float32
+    # PyTorch's own float32 states are this far from its float64 ones.
+    own_error = np.abs(reference["hidden_float32"] - reference["hidden"]).max()
+    assert np.abs(in_float32 - reference["hidden"]).max() <= max(1e-6 * scale, 4 * own_error)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (kpf.GRU(2, 5), {}),
+        (kpf.GRU(2, 5, bias=False), {}),
+        (kpf.LSTM(2, 5), {}),
+        (kpf.LSTM(2, 5, bias=False), {}),
+        (kpf.VanillaRNN(2, 5, activation="relu"), {"activation": "relu"}),
+        (kpf.VanillaRNN(2, 5, bias=False), {"activation": "tanh"}),
+        (
+            kpf.LeakyRNN(2, 5, form="current", leak=0.3),
+            {"activation": "tanh", "form": "current", "leak": 0.3},
+        ),
+    ],
+    ids=str,
+)
+def test_every_cell_is_recognised(
+    tmp_path: Path, suffix: str, cell: kpf.cells.Cell, told: dict
+) -> None:
+    arrays = arrays_of(cell)
+    network = load_network(write(tmp_path / f"net{suffix}", arrays), **told)
+    assert network.cell == cell
+    for name, array in network.params.items():
+        np.testing.assert_array_equal(array, arrays[f"rnn.{name}_l0"])
+    assert network.readout is not None
+    np.testing.assert_array_equal(network.readout["weight"], arrays["readout.weight"])
+
+
+def test_a_swapped_gate_would_be_seen(shared_data: Path) -> None:
+    network = load_network(shared_data / "pytorch" / "gru_memory_pro_64.npz")
+    reference = np.load(shared_data / "pytorch" / "gru_memory_pro_64_trajectory.npz")
+    H = network.cell.n_units
+    order = np.r_[H : 2 * H, :H, 2 * H : 3 * H]
+    swapped = {key: array[order] for key, array in network.params.items()}
+    states = kpf.simulate(network.cell, swapped, reference["inputs"]).hidden
+    assert np.abs(states - reference["hidden"]).max() > 0.1
+
+
+def test_cell_modules_have_no_layer_number(tmp_path: Path) -> None:
+    cell = kpf.GRU(2, 5)
+    arrays = dict(cell.init_params(rng=11))
+    network = load_network(write(tmp_path / "net.npz", arrays))
+    assert network.cell == cell
+    assert network.readout is None
+    assert "No linear readout" in network.notes[-1]
+
+
+def test_notes_tell_what_was_inferred(tmp_path: Path) -> None:
+    arrays = arrays_of(kpf.GRU(2, 5)) | {"embedding.scale": np.ones(3, np.float32)}
+    del arrays["readout.bias"]
+    notes = load_network(write(tmp_path / "net.npz", arrays)).notes
+    assert notes[0].startswith("net.npz: GRU(n_inputs=2, n_units=5, bias=True) in 'rnn'")
+    assert any("has no bias" in note for note in notes)
+    assert notes[-1] == "Not used: embedding.scale."
+
+
+def test_half_precision_is_used_in_single(tmp_path: Path) -> None:
+    arrays = {key: array.astype(np.float16) for key, array in arrays_of(kpf.GRU(2, 5)).items()}
+    network = load_network(write(tmp_path / "net.npz", arrays))
+    assert network.params["weight_hh"].dtype == np.float32
+    assert any("float16" in note for note in network.notes)
+
+
+def test_the_prefix_chooses_among_layers(tmp_path: Path) -> None:
+    first, second = kpf.GRU(2, 5), kpf.LSTM(2, 4)
+    arrays = {f"encoder.{key}_l0": value for key, value in first.init_params(rng=11).items()}
+    arrays |= {f"decoder.{key}_l0": value for key, value in second.init_params(rng=11).items()}
+    path = write(tmp_path / "net.npz", arrays)
+    with pytest.raises(
+        InputError, match=r"several recurrent layers: 'decoder', 'encoder'.*--prefix"
+    ):
+        load_network(path)
+    assert load_network(path, prefix="encoder").cell == first
+    assert load_network(path, prefix="decoder").cell == second
+    with pytest.raises(InputError, match="prefix must name.*Did you mean 'encoder'"):
+        load_network(path, prefix="encodr")
+
+
+def test_several_readouts_are_asked_about(tmp_path: Path) -> None:
+    arrays = arrays_of(kpf.GRU(2, 5)) | {"value.weight": np.ones((1, 5), np.float32)}
+    path = write(tmp_path / "net.npz", arrays)
+    with pytest.raises(InputError, match="Several layers could be the readout.*--readout"):
+        load_network(path)
+    network = load_network(path, readout="value")
+    assert network.readout is not None
+    assert network.readout["weight"].shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"rnn.weight_ih_l1": np.ones((15, 5))}, InputError, "several layers"),
+        ({"rnn.weight_ih_l0_reverse": np.ones((15, 2))}, InputError, "bidirectional"),
+        ({"rnn.weight_hr_l0": np.ones((3, 5))}, InputError, "projected LSTM"),
+        ({"rnn.weight_hh_l0": np.ones((10, 5))}, InputError, "of no known cell"),
+        ({"rnn.weight_hh_l0": np.ones(15)}, InputError, "must be a matrix"),
+        ({"rnn.weight_ih_l0": np.ones((14, 2))}, InputError, r"must have shape \(15, 2\)"),
+        ({"rnn.weight_hh_l0": np.full((15, 5), np.nan)}, InputError, "must be finite"),
+        ({"rnn.weight_hh_l0": np.ones((15, 5), int)}, InputTypeError, "must be floating point"),
+        ({"rnn.weight_hh_l0": np.ones((15, 5), complex)}, InputTypeError, "must be floating"),
+        ({"readout.bias": np.ones(3)}, InputError, r"readout\.bias must have shape \(2,\)"),
+    ],
+)
+def test_what_is_not_supported_is_named(
+    tmp_path: Path, change: dict, error: type[Exception], message: str
+) -> None:
+    path = write(tmp_path / "net.npz", arrays_of(kpf.GRU(2, 5)) | change)
+    with pytest.raises(error, match=message):
+        load_network(path)
+
+
+def test_what_the_file_cannot_tell_is_asked_for(tmp_path: Path) -> None:
+    vanilla = write(tmp_path / "rnn.npz", arrays_of(kpf.VanillaRNN(2, 5)))
+    with pytest.raises(InputError, match="does not tell its activation: give.*--activation"):
+        load_network(vanilla)
+    with pytest.raises(InputError, match="activation must be one of"):
+        load_network(vanilla, activation="softplus")
+    leaky = write(tmp_path / "leaky.npz", arrays_of(kpf.LeakyRNN(2, 5)))
+    with pytest.raises(InputError, match="does not tell its form"):
+        load_network(leaky, activation="tanh")
+    gru = write(tmp_path / "gru.npz", arrays_of(kpf.GRU(2, 5)))
+    with pytest.raises(InputError, match="activation is not a setting of the gru"):
+        load_network(gru, activation="tanh")
+    with pytest.raises(InputError, match="has 3 blocks of rows, as gru has; cell 'lstm' has 4"):
+        load_network(gru, cell="lstm")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no file"):
+        load_network(tmp_path / "absent.npz")
+    with pytest.raises(InputError, match="is a directory"):
+        load_network(tmp_path)
+    pickle = tmp_path / "net.pt"
+    pickle.write_bytes(b"\x80\x02")
+    with pytest.raises(InputError, match=r"(?s)is a pickle.*safetensors"):
+        load_network(pickle)
+    other = tmp_path / "net.onnx"
+    other.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"must be a \.safetensors or \.npz file"):
+        load_network(other)
+    for suffix in SUFFIXES:
+        damaged = write(tmp_path / f"damaged{suffix}", arrays_of(kpf.GRU(2, 5)))
+        damaged.write_bytes(damaged.read_bytes()[:100])
+        with pytest.raises(InputError, match=f"is not a whole {re.escape(suffix)} file"):
+            load_network(damaged)
+    empty = write(tmp_path / "empty.npz", {"readout.weight": np.ones((2, 5))})
+    with pytest.raises(InputError, match=r"holds no recurrent layer.*readout\.weight"):
+        load_network(empty)
+    lone = write(tmp_path / "lone.npz", {"rnn.weight_hh_l0": np.ones((15, 5))})
+    with pytest.raises(InputError, match=r"but no rnn\.weight_ih"):
+        load_network(lone)
+
+
+def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "objects.npz"
+    np.savez(path, weight_hh=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="pickled objects"):
+        load_network(path)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "net.safetensors", arrays_of(kpf.GRU(2, 5)))
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'kpflow-numerics\[torch-files\]'"):
+        load_network(path)
