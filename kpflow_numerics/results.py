@@ -340,6 +340,86 @@ class Checkpoint:
         )
 
 
+@dataclass(frozen=True)
+class Check:
+    """One identity of the mathematics, and how well it holds on a network.
+
+    Attributes
+    ----------
+    name : str
+        What was checked.
+    formula : str
+        The identity, in the symbols of the mathematics.
+    error : float
+        How far it is from holding; NaN where a number overflowed.
+    threshold : float
+        What the error must not exceed.
+    passed : bool
+        Whether it holds.
+    explanation : str
+        One sentence: how the error was measured.
+    """
+
+    name: str
+    formula: str
+    error: float
+    threshold: float
+    passed: bool
+    explanation: str
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Every identity of the mathematics, checked on one network.
+
+    Attributes
+    ----------
+    checks : tuple of Check
+        The checks, in the order in which they were made.
+    passed : bool
+        Whether all of them passed.
+    title : str
+        Which network, on how many trials and steps.
+    notes : tuple of str
+        What was left out, and why.
+    """
+
+    checks: tuple[Check, ...]
+    passed: bool
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def __str__(self) -> str:
+        n_passed = len(self.checks) - len(self.failed)
+        verdict = f"{n_passed} of {len(self.checks)} checks passed"
+        header = ("check", "formula", "error", "threshold", "")
+        rows = [
+            (
+                check.name,
+                check.formula,
+                f"{check.error:.1e}",
+                f"{check.threshold:.1e}",
+                "passed" if check.passed else "FAILED",
+            )
+            for check in self.checks
+        ]
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(4)]
+        lines = [f"{self.title}: {verdict}" if self.title else verdict, ""]
+        lines += [
+            f"{name:<{widths[0]}}  {formula:<{widths[1]}}  {error:>{widths[2]}}  "
+            f"{threshold:>{widths[3]}}  {outcome}".rstrip()
+            for name, formula, error, threshold, outcome in (header, *rows)
+        ]
+        reasons = [f"FAILED {check.name}: {check.explanation}" for check in self.failed]
+        remarks = [*reasons, *(f"Note: {note}" for note in self.notes)]
+        return "\n".join([*lines, "", *remarks] if remarks else lines)
+
+
 def format_bytes(n_bytes: float) -> str:
     """Return a number of bytes for people.
 
