@@ -70,6 +70,10 @@ def _read_npz(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{path} is not a whole .npz file: {error}.") from error
+    except TypeError as error:
+        raise InputError(
+            f"{path} holds a single array, not the named arrays of a .npz file."
+        ) from error
     except ValueError as error:
         raise InputError(
             f"{path} holds pickled objects or damaged arrays ({error}), which are never read. "

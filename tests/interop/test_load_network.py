@@ -207,6 +207,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     other.write_bytes(b"x")
     with pytest.raises(InputError, match=r"must be a \.safetensors or \.npz file"):
         load_network(other)
+    single = tmp_path / "single.npz"
+    with single.open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(InputError, match="holds a single array"):
+        load_network(single)
     for suffix in SUFFIXES:
         damaged = write(tmp_path / f"damaged{suffix}", arrays_of(kpf.GRU(2, 5)))
         damaged.write_bytes(damaged.read_bytes()[:100])
