@@ -1,0 +1,70 @@
+"""Eigenpairs, invariants and effective ranks of any SciPy ``LinearOperator``.
+
+Nothing here knows a cell or a network. An operator may offer more than its products, and is asked
+by these names; all of them are optional.
+
+``self_adjoint``, ``positive_semidefinite`` : bool
+    Without the first, four random products decide; without the second, it is not assumed.
+``dimsd`` : tuple of int
+    The axes ``(B, T, N)`` of what the operator gives.
+``factor`` : LinearOperator
+    L with ``op = L L*``; its smaller side is used wherever that is cheaper.
+``gram`` : LinearOperator
+    ``A A*`` of an operator A that is not self-adjoint, with exact methods of its own.
+``inverse`` : LinearOperator
+    For the smallest singular values.
+``exact_trace()``, ``exact_eigenvalues()``, ``exact_eigenpairs(k)``, ``exact_partial_trace(over)``
+    Of the operator, or of ``A A*`` where it is not self-adjoint. The eigenvalues are n, in any
+    order; the eigenpairs are a tuple ``(values, vectors)``. A method may raise
+    NotImplementedError.
+``exact_frobenius_norm()``
+    Of the operator itself in either case.
+``exact_cost(quantity)``
+    A :class:`~kpflow_numerics.results.Cost` (or None) of ``"trace"``, ``"frobenius_norm"``,
+    ``"eigenvalues"``, ``"eigenpairs"`` or ``"partial_trace"``.
+
+Convention: trace, spectrum, partial trace and effective rank of an operator that is not
+self-adjoint mean those of ``A A*``: of its singular values squared.
+"""
+
+from ._budget import DEFAULT_MAX_MEMORY
+from .brackets import participation_ratio_bracket, rank_bracket
+from .certificate import Certificate, completeness_certificate
+from .effective_rank import RANK_METHODS, effective_rank
+from .eigenvalues import SPECTRUM_METHODS, eigenvalues
+from .frobenius_norm import frobenius_norm
+from .partial_trace import AXES, partial_trace, uniform_projection
+from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
+from .singular_triplets import (
+    SINGULAR_METHODS,
+    smallest_singular_triplets,
+    top_singular_triplets,
+)
+from .top_eigenpairs import EIGEN_METHODS, top_eigenpairs
+from .trace import TRACE_METHODS, trace
+
+__all__ = [
+    "AXES",
+    "DEFAULT_MAX_MEMORY",
+    "EIGEN_METHODS",
+    "RANK_METHODS",
+    "RECIPES",
+    "SINGULAR_METHODS",
+    "SPECTRUM_METHODS",
+    "TRACE_METHODS",
+    "WEIGHTINGS",
+    "Certificate",
+    "completeness_certificate",
+    "effective_rank",
+    "eigenvalues",
+    "frobenius_norm",
+    "partial_trace",
+    "participation_ratio_bracket",
+    "rank_bracket",
+    "rank_from_weights",
+    "smallest_singular_triplets",
+    "top_eigenpairs",
+    "top_singular_triplets",
+    "trace",
+    "uniform_projection",
+]

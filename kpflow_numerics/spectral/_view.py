@@ -1,0 +1,218 @@
+"""The self-adjoint operator whose spectrum is meant, with its products counted and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from .._typing import FloatArray
+from .._validation import InputError, InputTypeError
+from ..testing import default_tolerance
+from ._budget import ask_exact
+from ._orthogonal import column_norms
+
+PRODUCT_COLUMNS = 64
+"""Columns that are given to an operator at once, so that its own memory stays bounded."""
+
+_PROBE_SEED = 20_260_101
+
+
+class CountedOperator:
+    """Block products with an operator, counted, checked for NaN and made in bounded chunks.
+
+    Parameters
+    ----------
+    operator : LinearOperator, shape (n, p)
+        Any real operator.
+    counter : list of one int
+        Where the products are counted; several operators may share it.
+    """
+
+    def __init__(self, operator: LinearOperator, counter: list[int]) -> None:
+        self.operator = operator
+        self.shape: tuple[int, int] = operator.shape
+        self.dtype = _float_dtype(operator)
+        self._counter = counter
+
+    def matmat(self, X: FloatArray) -> FloatArray:
+        """Return ``A X`` for X of shape ``(p, k)``."""
+        return self._products(self.operator.matmat, X, self.shape[0])
+
+    def rmatmat(self, X: FloatArray) -> FloatArray:
+        """Return ``A* X`` for X of shape ``(n, k)``."""
+        try:
+            return self._products(self.operator.rmatmat, X, self.shape[1])
+        except NotImplementedError as error:
+            raise InputError(
+                f"op ({type(self.operator).__name__}) has no adjoint product, which is needed "
+                "here; give it rmatvec or rmatmat, or pass self_adjoint=True if it is."
+            ) from error
+
+    def _products(self, multiply: Any, X: FloatArray, rows: int) -> FloatArray:
+        X = np.ascontiguousarray(X, dtype=self.dtype)
+        columns = X.shape[1]
+        if columns <= PRODUCT_COLUMNS:
+            return self._product(multiply, X)
+        result = np.empty((rows, columns), dtype=self.dtype)
+        for first in range(0, columns, PRODUCT_COLUMNS):
+            chunk = slice(first, first + PRODUCT_COLUMNS)
+            result[:, chunk] = self._product(multiply, np.ascontiguousarray(X[:, chunk]))
+        return result
+
+    def _product(self, multiply: Any, X: FloatArray) -> FloatArray:
+        self._counter[0] += X.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            Y = np.asarray(multiply(X), dtype=self.dtype)
+        if not np.isfinite(Y).all():
+            raise InputError(
+                f"op ({type(self.operator).__name__}, {self.dtype}) gave NaN or infinite entries "
+                "in a product. Its states or parameters hold them, or the product overflows: "
+                "check the trajectory, or use float64."
+            )
+        return Y
+
+
+class SpectralView:
+    """What the spectral functions see: A itself if it is self-adjoint, otherwise ``A A*``.
+
+    Parameters
+    ----------
+    operator : LinearOperator, array_like or sparse matrix
+        What the user gave.
+    self_adjoint : bool, optional
+        Whether A is self-adjoint. By default the operator's own flag; an operator without one is
+        tested by four random products (with a fixed seed), which find any asymmetry above
+        rounding with probability one.
+    positive_semidefinite : bool, optional
+        Whether no eigenvalue is negative. By default the operator's own flag, and False where it
+        has none.
+
+    Attributes
+    ----------
+    n : int
+        Size of the self-adjoint operator.
+    factor : CountedOperator or None
+        L with ``L L*`` equal to the self-adjoint operator, where one is known.
+    norm_estimate : float
+        Largest ``|A x| / |x|`` met so far: a lower bound of the norm.
+    """
+
+    def __init__(
+        self,
+        operator: Any,
+        *,
+        self_adjoint: bool | None = None,
+        positive_semidefinite: bool | None = None,
+    ) -> None:
+        self.operator = _as_operator(operator)
+        self._counter = [0]
+        self._products = CountedOperator(self.operator, self._counter)
+        self.n: int = self.operator.shape[0]
+        self.dtype = self._products.dtype
+        self.norm_estimate = 0.0
+        if self_adjoint is None:
+            self_adjoint = getattr(self.operator, "self_adjoint", None)
+        if self_adjoint is None:
+            self_adjoint = self._seems_self_adjoint()
+        self.self_adjoint = bool(self_adjoint)
+        if self.self_adjoint and self.operator.shape[0] != self.operator.shape[1]:
+            raise InputError(
+                f"op is not square, so it cannot be self-adjoint; got shape {self.operator.shape}."
+            )
+        self.factor = self._known_factor()
+        if positive_semidefinite is None:
+            positive_semidefinite = getattr(self.operator, "positive_semidefinite", False)
+        self.positive_semidefinite = self.factor is not None or bool(positive_semidefinite)
+
+    @property
+    def n_matvecs(self) -> int:
+        """Products of single columns made so far."""
+        return self._counter[0]
+
+    @property
+    def name(self) -> str:
+        """The operator's class, for messages."""
+        return type(self.operator).__name__
+
+    @property
+    def smaller_side(self) -> int:
+        """The smallest size of a matrix with the same non-zero eigenvalues."""
+        return self.n if self.factor is None else min(self.factor.shape)
+
+    def ask_exact(self, quantity: str, *arguments: Any, **options: Any) -> Any:
+        """Ask the operator, then its ``gram`` (A A*) where it is not self-adjoint.
+
+        Of an operator that is not self-adjoint, its exact methods give the trace, the spectrum
+        and the partial traces of ``A A*``, but the Frobenius norm of A itself.
+        """
+        gram = None if self.self_adjoint else getattr(self.operator, "gram", None)
+        if gram is None:
+            return ask_exact(self.operator, quantity, *arguments, **options)
+        optional = {**options, "required": False}
+        found = ask_exact(self.operator, quantity, *arguments, **optional)
+        return found or ask_exact(gram, quantity, *arguments, **options)
+
+    def counted(self, operator: Any) -> CountedOperator:
+        """Return another operator whose products are counted together with these."""
+        return CountedOperator(operator, self._counter)
+
+    def apply(self, X: FloatArray) -> FloatArray:
+        """Return the product of the self-adjoint operator with the columns of X."""
+        Y = self._products.rmatmat(X) if not self.self_adjoint else X
+        Y = self._products.matmat(Y)
+        sizes = column_norms(X)
+        ratios = column_norms(Y)[sizes > 0] / sizes[sizes > 0]
+        self.norm_estimate = max(self.norm_estimate, float(np.max(ratios, initial=0.0)))
+        return Y
+
+    def random_block(self, columns: int, rng: np.random.Generator) -> FloatArray:
+        """Return a block of independent standard normal columns."""
+        return rng.standard_normal((self.n, columns)).astype(self.dtype, copy=False)
+
+    def _known_factor(self) -> CountedOperator | None:
+        if not self.self_adjoint:
+            return self._products
+        factor = getattr(self.operator, "factor", None)
+        if factor is None:
+            return None
+        factor = aslinearoperator(factor)
+        if factor.shape[0] != self.n:
+            raise InputError(
+                f"{self.name}.factor must have {self.n} rows, like the operator; got shape "
+                f"{factor.shape}."
+            )
+        return self.counted(factor)
+
+    def _seems_self_adjoint(self) -> bool:
+        if self.operator.shape[0] != self.operator.shape[1]:
+            return False
+        X = self.random_block(4, np.random.default_rng(_PROBE_SEED))
+        Y = np.asarray(self._products.matmat(X), np.float64)
+        forms = np.asarray(X, np.float64).T @ Y
+        scale = np.max(column_norms(X)) * np.max(column_norms(Y))
+        asymmetry = np.max(np.abs(forms - forms.T))
+        return bool(asymmetry <= default_tolerance(self.dtype, factor=200) * scale)
+
+
+def _as_operator(operator: Any) -> LinearOperator:
+    try:
+        operator = aslinearoperator(operator)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(
+            f"op must be a scipy.sparse.linalg.LinearOperator, a matrix or a sparse matrix; got "
+            f"{type(operator).__name__}."
+        ) from error
+    if 0 in operator.shape:
+        raise InputError(f"op must not be empty; got shape {operator.shape}.")
+    return operator
+
+
+def _float_dtype(operator: LinearOperator) -> np.dtype[Any]:
+    dtype = np.dtype(operator.dtype)
+    if dtype.kind in "bui":
+        return np.dtype(np.float64)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputTypeError(f"op must be of float32 or float64; got dtype {dtype}.")
+    return dtype

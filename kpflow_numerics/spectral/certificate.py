@@ -1,0 +1,120 @@
+"""The completeness certificate: whether an eigenvalue has been left out.
+
+Residuals cannot tell: every pair of a wrong answer may be exact. Solvers that grow one Krylov
+space from one vector see one copy of a repeated eigenvalue, and further ones only through
+rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._typing import FloatArray
+from ..testing import default_tolerance
+from .block_krylov import block_krylov
+
+CERTIFICATE_PRODUCTS = 48
+"""Products of the random block Krylov iteration; twice as many where it ends undecided."""
+
+_BLOCK = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """Outcome of :func:`completeness_certificate`.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether no larger eigenvalue was found outside the given vectors.
+    value : float
+        Largest Ritz value outside them; NaN where nothing lies outside.
+    threshold : float
+        What it must not exceed.
+    vectors : ndarray, shape (n, b)
+        Leading Ritz vectors outside them, to continue from where something was left out.
+    """
+
+    complete: bool
+    value: float
+    threshold: float
+    vectors: FloatArray
+
+
+def completeness_certificate(
+    apply: Callable[[FloatArray], FloatArray],
+    values: FloatArray,
+    vectors: FloatArray,
+    residual_norms: FloatArray,
+    *,
+    tolerance: float,
+    norm: float,
+    rng: np.random.Generator,
+    n_products: int = CERTIFICATE_PRODUCTS,
+) -> Certificate:
+    """Look for an eigenvalue larger than the smallest of those given, outside their vectors.
+
+    A random block Krylov iteration runs on the deflated operator ``(I - V V*) A (I - V V*)``. Its
+    top Ritz value is never above an eigenvalue of A restricted to the complement, so that an
+    alarm is always right; silence means that nothing larger showed in that many products.
+
+    Parameters
+    ----------
+    apply : callable
+        Product of the self-adjoint operator with a block ``(n, b)``.
+    values, vectors, residual_norms : ndarray, shapes (k,), (n, k), (k,)
+        The pairs found; the vectors orthonormal.
+    tolerance : float
+        The relative tolerance that the residuals were asked to meet.
+    norm : float
+        An estimate of the norm of the operator.
+    rng : Generator
+        Source of the random start. It must not be the one that the solver began with.
+    n_products : int
+        Number of products; up to twice as many where the residual of the top Ritz pair leaves it
+        open on which side of the threshold it lies.
+
+    Returns
+    -------
+    Certificate
+
+    Notes
+    -----
+    With the residual block R of the pairs, the complement has no eigenvalue above
+    ``lambda_k + 2 |R|`` unless one was left out. The threshold is that, with ``|R|`` at most what
+    the tolerance allows, and an allowance for rounding.
+
+    What lies just above ``lambda_k``, by less than about 1 % of the norm, may stay unseen when n is
+    large: the harm that it does to the values is as small.
+    """
+    n, k = vectors.shape
+    if k == n:
+        return Certificate(True, math.nan, math.nan, np.empty((n, 0), vectors.dtype))
+    allowed = min(float(np.linalg.norm(residual_norms)), math.sqrt(k) * tolerance * norm)
+    rounding = default_tolerance(vectors.dtype, n) * norm
+    threshold = float(np.min(values)) + 2 * allowed + rounding
+
+    def stop(value: float, residual: float, used: int) -> bool:
+        if value > threshold:
+            return True
+        return used >= n_products and value + residual <= threshold
+
+    found = block_krylov(
+        apply,
+        n,
+        1,
+        vectors.dtype,
+        tolerance=tolerance,
+        rng=rng,
+        max_products=2 * n_products,
+        capacity=n_products,
+        block=_BLOCK,
+        deflated=vectors,
+        stop=stop,
+    )
+    value = float(found.values[0])
+    return Certificate(not value > threshold, value, threshold, found.vectors)

@@ -1,0 +1,247 @@
+"""The effective rank of an operator, by recipe: exact, or between certain bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._typing import RNGLike
+from .._validation import InputError, check_choice, check_integer, check_rng
+from ..results import Cost, EigenResult, Estimate
+from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, ask_exact, check_max_memory, dense_memory
+from ._view import SpectralView
+from .brackets import rank_bracket
+from .eigenvalues import eigenvalues
+from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
+from .top_eigenpairs import top_eigenpairs
+from .trace import DEFAULT_PRODUCTS, known_estimate, trace
+
+RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds")
+"""What :func:`effective_rank` accepts as ``method``."""
+
+DEFAULT_PAIRS = 20
+"""Eigenpairs that the bounds are made from unless told otherwise."""
+
+_QUANTITY = "effective rank"
+
+
+def effective_rank(
+    op: Any,
+    recipe: str = "participation-ratio",
+    method: str = "auto",
+    *,
+    weighting: str = "eigenvalue",
+    n_pairs: int = DEFAULT_PAIRS,
+    n_matvecs: int = DEFAULT_PRODUCTS,
+    rng: RNGLike = 0,
+    max_memory: float | None = None,
+    max_size: int | None = None,
+    self_adjoint: bool | None = None,
+    positive_semidefinite: bool | None = None,
+) -> Estimate:
+    """Return the effective rank of an operator.
+
+    That of an operator A that is not self-adjoint means that of ``A A*``: its weights are squared
+    singular values. See :func:`rank_from_weights` for the recipes and the weightings.
+
+    Parameters
+    ----------
+    op : LinearOperator, array_like or sparse matrix, shape (n, p)
+        The operator: not self-adjoint, or positive semi-definite. It may have ``exact_trace()``
+        and ``exact_frobenius_norm()`` (enough for the participation ratio),
+        ``exact_eigenvalues()``, and ``factor`` (L with ``op = L L*``). One that is not self-adjoint
+        may have ``gram``, the operator ``A A*`` with such methods.
+    recipe : {"participation-ratio", "variance-95", "variance-95-interpolated", "entropy", "stable"}
+        The recipe.
+    method : {"auto", "exact", "dense", "gram", "bounds"}
+        ``"exact"`` asks the operator; ``"dense"`` and ``"gram"`` compute the whole spectrum;
+        ``"bounds"`` takes the trace and the leading `n_pairs` eigenpairs, which leave a certain
+        interval. ``"auto"`` takes the first of them that is affordable. Where the trace has to be
+        estimated, the bounds hold with 95 % probability, and `method` of the result names the
+        estimator.
+    weighting : {"eigenvalue", "root", "squared"}
+        What the weights are; the bounds know ``"eigenvalue"`` only.
+    n_pairs : int
+        Eigenpairs for the bounds. More of them narrow the interval.
+    n_matvecs : int
+        Budget of the estimator of the trace, where it is needed.
+    rng : int, SeedSequence or Generator
+        Source of random columns.
+    max_memory : float, optional
+        Bytes of working memory; by default 4 GiB.
+    max_size : int, optional
+        Largest side of a matrix to take apart: by default 2,000 for ``"auto"`` and 8,000 for
+        ``"dense"`` and ``"gram"``.
+    self_adjoint, positive_semidefinite : bool, optional
+        Override the flags of the operator. An operator without the first is tested by four
+        random products; the second is needed by the bounds only.
+
+    Returns
+    -------
+    Estimate
+        Exact; or the middle of the interval ``[lower, upper]``.
+
+    Raises
+    ------
+    InputError
+        If the method cannot be had for this operator, or its eigenvalues are negative.
+    InputTypeError
+        If an argument has a type that cannot be used.
+    MemoryLimitError
+        If the method would take more than `max_memory`.
+
+    Examples
+    --------
+    >>> print(effective_rank(np.diag([2.0, 2.0, 0.0])))
+    effective rank (participation-ratio): 2 (dense, 7 products)
+    """
+    view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
+    recipe = check_choice(recipe, "recipe", RECIPES)
+    method = check_choice(method, "method", RANK_METHODS)
+    weighting = check_choice(weighting, "weighting", WEIGHTINGS)
+    n_pairs = check_integer(n_pairs, "n_pairs")
+    memory = check_max_memory(max_memory)
+    generator = check_rng(rng)
+    if max_size is not None:
+        max_size = check_integer(max_size, "max_size")
+    if method in ("auto", "exact"):
+        found = _exact(view, recipe, weighting, memory, required=method == "exact")
+        if found is not None:
+            return found
+    if method == "auto":
+        method = _cheapest(view, weighting, memory, max_size)
+    if method == "bounds":
+        return _bounds(view, recipe, weighting, n_pairs, n_matvecs, generator, memory)
+    spectrum = eigenvalues(
+        view.operator,
+        method,
+        max_size=LARGEST_DENSE_SIZE if max_size is None else max_size,
+        max_memory=memory,
+        self_adjoint=view.self_adjoint,
+    )
+    value = rank_from_weights(spectrum.values, recipe, weighting)
+    return Estimate(
+        value,
+        value,
+        value,
+        0.0,
+        spectrum.method,
+        view.n_matvecs + spectrum.n_matvecs,
+        _QUANTITY,
+        recipe,
+        cost=spectrum.cost,
+    )
+
+
+def _exact(
+    view: SpectralView, recipe: str, weighting: str, max_memory: float, *, required: bool
+) -> Estimate | None:
+    if recipe == "participation-ratio" and weighting == "eigenvalue":
+        found = _participation_ratio(view, max_memory)
+        if found is not None:
+            return known_estimate(found[0], "exact", view, _QUANTITY, found[1], recipe)
+    spectrum = view.ask_exact("eigenvalues", max_memory=max_memory, required=required)
+    if spectrum is None:
+        return None
+    value = rank_from_weights(spectrum[0], recipe, weighting)
+    return known_estimate(value, "exact", view, _QUANTITY, spectrum[1], recipe)
+
+
+def _participation_ratio(view: SpectralView, max_memory: float) -> tuple[float, Cost | None] | None:
+    """Return ``tr^2 / |.|_F^2`` of A, or of ``A A*`` through the operator's ``gram``."""
+    operator = view.operator if view.self_adjoint else getattr(view.operator, "gram", None)
+    if operator is None:
+        return None
+    total = ask_exact(operator, "trace", max_memory=max_memory)
+    norm = None
+    if total is not None:
+        norm = ask_exact(operator, "frobenius_norm", max_memory=max_memory)
+    if total is None or norm is None:
+        return None
+    costs = [cost for cost in (total[1], norm[1]) if cost is not None]
+    cost = None
+    if costs:
+        cost = Cost(sum(each.flops for each in costs), max(each.memory_bytes for each in costs))
+    return (float(total[0] / norm[0]) ** 2 if norm[0] > 0 else 0.0), cost
+
+
+def _cheapest(view: SpectralView, weighting: str, max_memory: float, max_size: int | None) -> str:
+    size = view.smaller_side
+    limit = DENSE_SIZE if max_size is None else max_size
+    if weighting != "eigenvalue" and max_size is None:
+        limit = LARGEST_DENSE_SIZE
+    if size <= limit and dense_memory(size, view.dtype) <= max_memory:
+        return "dense" if view.self_adjoint and size == view.n else "gram"
+    return "bounds"
+
+
+def _bounds(
+    view: SpectralView,
+    recipe: str,
+    weighting: str,
+    n_pairs: int,
+    n_matvecs: int,
+    rng: np.random.Generator,
+    max_memory: float,
+) -> Estimate:
+    if weighting != "eigenvalue":
+        raise InputError(
+            f'weighting={weighting!r} needs the whole spectrum: method="bounds" knows '
+            f'weighting="eigenvalue" only. This {view.name} has a smaller side of '
+            f"{view.smaller_side}; raise max_size for the whole spectrum."
+        )
+    if not view.positive_semidefinite:
+        raise InputError(
+            f'method="bounds" needs a positive semi-definite operator, and this {view.name} does '
+            "not say that it is one: pass positive_semidefinite=True if it is, or "
+            "self_adjoint=False for the rank of its squared singular values."
+        )
+    rank_bound = view.smaller_side
+    pairs = top_eigenpairs(
+        view.operator,
+        min(n_pairs, rank_bound),
+        max_memory=max_memory,
+        self_adjoint=view.self_adjoint,
+        rng=rng,
+    )
+    total = trace(
+        view.operator,
+        n_matvecs=n_matvecs,
+        rng=rng,
+        max_memory=max_memory,
+        self_adjoint=view.self_adjoint,
+    )
+    products = view.n_matvecs + pairs.n_matvecs + total.n_matvecs
+    # A trace cannot be below the sum of the eigenvalues found.
+    least = float(np.sum(np.maximum(pairs.values, 0), dtype=np.float64))
+    middle = max(total.value, least)
+    lower, upper = _bracket(recipe, middle, pairs, rank_bound)
+    value = (lower + upper) / 2
+    if total.is_certified:
+        return Estimate(
+            value, lower, upper, 0.0, "bounds", products, _QUANTITY, recipe, cost=pairs.cost
+        )
+    ends = [max(each, least) for each in (total.lower, total.upper)]
+    brackets = [_bracket(recipe, each, pairs, rank_bound) for each in ends]
+    middles = [(each[0] + each[1]) / 2 for each in brackets]
+    width = ends[1] - ends[0]
+    slope = abs(middles[1] - middles[0]) / width if width > 0 else 0.0
+    return Estimate(
+        value=value,
+        lower=min(lower, *(each[0] for each in brackets)),
+        upper=max(upper, *(each[1] for each in brackets)),
+        standard_error=slope * total.standard_error,
+        method=f"bounds, trace by {total.method}",
+        n_matvecs=products,
+        quantity=_QUANTITY,
+        recipe=recipe,
+        confidence=total.confidence,
+        cost=pairs.cost,
+    )
+
+
+def _bracket(recipe: str, total: float, pairs: EigenResult, rank_bound: int) -> tuple[float, float]:
+    return rank_bracket(
+        recipe, total, pairs.values, pairs.residual_norms, rank_bound, complete=pairs.complete
+    )

@@ -1,0 +1,1 @@
+"""Stochastic estimators of traces, a file each, named by their papers."""

@@ -1,0 +1,139 @@
+"""The leading eigenpairs of any operator, with a certificate that none was left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._typing import ArrayLike, RNGLike
+from ..results import EigenResult
+from ._finish import rayleigh_ritz
+from ._leading import Leading, Options, leading_pairs
+from ._view import SpectralView
+from .certificate import CERTIFICATE_PRODUCTS
+
+EIGEN_METHODS = ("auto", "exact", "dense", "gram", "block-krylov", "lobpcg", "arpack")
+"""What :func:`top_eigenpairs` accepts as ``method``."""
+
+
+def top_eigenpairs(
+    op: Any,
+    k: int = 6,
+    *,
+    method: str = "auto",
+    tolerance: float | None = None,
+    max_products: int | None = None,
+    max_memory: float | None = None,
+    initial_vectors: ArrayLike | None = None,
+    certificate_products: int = CERTIFICATE_PRODUCTS,
+    self_adjoint: bool | None = None,
+    rng: RNGLike = 0,
+) -> EigenResult:
+    """Return the k largest eigenvalues of an operator and their eigenvectors.
+
+    They are the largest algebraically: of an operator with negative eigenvalues, those come last.
+    The eigenpairs of an operator A that is not self-adjoint mean those of ``A A*``: its singular
+    values squared, and its left singular vectors.
+
+    Parameters
+    ----------
+    op : LinearOperator, array_like or sparse matrix, shape (n, p)
+        The operator. It may have ``factor`` (L with ``op = L L*``) and ``exact_eigenpairs(k)``.
+    k : int
+        Number of pairs, at most n.
+    method : {"auto", "exact", "dense", "gram", "block-krylov", "lobpcg", "arpack"}
+        The solver. ``"auto"`` asks the operator for its exact eigenpairs, then takes the matrix
+        (or the Gram matrix of the factor) where its size is at most 2,000, or at most 8,000 if
+        that takes fewer products, and block Krylov otherwise. LOBPCG needs ``n >= 5 (k +
+        max(4, k/4))`` and ARPACK ``k < n``; below that the matrix is taken, and `method` of the
+        result says so.
+    tolerance : float, optional
+        A pair has converged when ``|A v - value v|`` is at most this times ``|A|``. By default
+        ``eps^(2/3)``: 4e-11 in ``float64``, 2.4e-5 in ``float32``.
+    max_products : int, optional
+        Budget of an iterative solver, in products of single columns; the certificate's are not in
+        it. By default ``400 (k + 16)``. Where it does not suffice, ``converged`` is False.
+    max_memory : float, optional
+        Bytes of working memory; by default 4 GiB.
+    initial_vectors : array_like, shape (n, j), optional
+        Where an iterative solver starts (the eigenvectors of an earlier checkpoint, say). Direct
+        methods do not need them.
+    certificate_products : int
+        Products spent on the completeness certificate of an iterative solver.
+    self_adjoint : bool, optional
+        Overrides ``op.self_adjoint``. An operator without that flag is tested by four random
+        products.
+    rng : int, SeedSequence or Generator
+        Source of the random columns.
+
+    Returns
+    -------
+    EigenResult
+        ``complete=False`` says that the certificate found a larger eigenvalue that the result
+        lacks. Block Krylov then continues from what was found, within `max_products`; LOBPCG
+        and ARPACK return what they have.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an argument cannot be used, or a product gives NaN or infinity.
+    MemoryLimitError
+        If the method would take more than `max_memory`.
+
+    Notes
+    -----
+    Memory of the direct methods: three matrices of the (smaller) side. Of block Krylov: two bases
+    of ``max(k + 128, 3 k)`` columns of length n, fewer where `max_memory` asks for it.
+
+    Examples
+    --------
+    >>> result = top_eigenpairs(np.diag([3.0, 2.0, 2.0, 1.0]), k=3)
+    >>> result
+    EigenResult(3 eigenpairs 3 ... 2 of n=4, converged, complete, dense, 8 products)
+    """
+    view = SpectralView(op, self_adjoint=self_adjoint)
+    options = Options.checked(
+        view,
+        k,
+        method,
+        EIGEN_METHODS,
+        largest_k=view.n,
+        tolerance=tolerance,
+        max_products=max_products,
+        max_memory=max_memory,
+        initial_vectors=initial_vectors,
+        certificate_products=certificate_products,
+        rng=rng,
+    )
+    found = _exact_pairs(view, options) or leading_pairs(view, options)
+    pairs, certificate = found.pairs, found.certificate
+    return EigenResult(
+        values=pairs.values,
+        vectors=pairs.vectors,
+        residual_norms=pairs.residual_norms.astype(view.dtype),
+        converged=pairs.meet(options.k, options.tolerance),
+        complete=len(pairs.values) == options.k and found.no_larger_left,
+        n_matvecs=view.n_matvecs,
+        method=found.method,
+        certificate_value=np.nan if certificate is None else certificate.value,
+        certificate_threshold=np.nan if certificate is None else certificate.threshold,
+        tolerance=options.tolerance,
+        cost=found.cost,
+    )
+
+
+def _exact_pairs(view: SpectralView, options: Options) -> Leading | None:
+    if options.method not in ("auto", "exact"):
+        return None
+    found = view.ask_exact(
+        "eigenpairs",
+        options.k,
+        max_memory=options.max_memory,
+        required=options.method == "exact",
+    )
+    if found is None:
+        return None
+    (_, vectors), cost = found
+    pairs = rayleigh_ritz(view, np.asarray(vectors, dtype=view.dtype))
+    return Leading(pairs, "exact", None, cost)
