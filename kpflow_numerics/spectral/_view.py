@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from .._typing import FloatArray
-from .._validation import InputError, InputTypeError
+from .._validation import InputError, InputTypeError, check_array
 from ..testing import default_tolerance
 from ._budget import ask_exact
 from ._orthogonal import column_norms
@@ -197,6 +197,8 @@ class SpectralView:
 
 
 def _as_operator(operator: Any) -> LinearOperator:
+    if isinstance(operator, (list, tuple)):
+        operator = check_array(operator, "op", ("n", "p"))
     try:
         operator = aslinearoperator(operator)
     except (TypeError, ValueError) as error:

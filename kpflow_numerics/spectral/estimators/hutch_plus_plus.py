@@ -15,9 +15,9 @@ def hutch_plus_plus(form: QuadraticForm, n_matvecs: int, rng: np.random.Generato
 
     A third of the products goes into a random sketch, whose orthonormal basis is Q; as many into
     ``tr(Q* G Q)``, which is known exactly; the others into Hutchinson's estimator of
-    ``tr((I - Q Q*) G (I - Q Q*))``. Unbiased; for positive semi-definite G its standard error falls
-    as ``1 / n_matvecs`` (Meyer, Musco, Musco and Woodruff, SOSA 2021). The standard error is that of
-    the sampled part, given Q: the other part has none.
+    ``tr((I - Q Q*) G (I - Q Q*))``. Unbiased; for positive semi-definite G its standard error
+    falls as ``1 / n_matvecs`` (Meyer, Musco, Musco and Woodruff, SOSA 2021). The standard error
+    is that of the sampled part, given Q: the other part has none.
 
     Parameters
     ----------
