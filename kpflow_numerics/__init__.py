@@ -61,6 +61,7 @@ _HOMES = {
         "state_error",
     ),
     "interop": ("Network", "load_network"),
+    "store": ("RunFile", "StoreError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("cells", "operators", "plotting", "tasks", "testing", "training")

@@ -1,0 +1,9 @@
+"""Runs in HDF5 files."""
+
+from ._disk import StoreError
+from .describe import describe_run
+from .provenance import collect_provenance
+from .run_file import RunFile
+from .toml import to_toml
+
+__all__ = ["RunFile", "StoreError", "collect_provenance", "describe_run", "to_toml"]
