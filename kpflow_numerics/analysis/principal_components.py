@@ -67,9 +67,8 @@ def principal_components(states: ArrayLike, n_components: int = 3) -> PrincipalC
     >>> result = principal_components(states, n_components=2)
     >>> result.fractions
     array([0.9, 0.1])
-    >>> result.scores[0]
-    array([[ 3.,  0.],
-           [-3.,  0.]])
+    >>> result.scores[0, :, 0]
+    array([ 3., -3.])
     """
     states = check_array(states, "states", ("B", "T", "H"))
     n_components = check_integer(n_components, "n_components")

@@ -1,15 +1,18 @@
 """Figures a paper could print: functions that take results and an Axes, and return the Axes."""
 
 from ._figures import run_figures, save_figures
-from ._loss import accuracy, loss
+from ._loss import History, accuracy, loss, read_history
 from ._modes import modes
 from ._rank_dynamics import rank_dynamics, rank_recipes
+from ._source import Record, read_record
 from ._spectra import spectra
 from ._svg import inline_svg
 from ._trajectories import trajectories
 from .style import paper_style
 
 __all__ = [
+    "History",
+    "Record",
     "accuracy",
     "inline_svg",
     "loss",
@@ -17,6 +20,8 @@ __all__ = [
     "paper_style",
     "rank_dynamics",
     "rank_recipes",
+    "read_history",
+    "read_record",
     "run_figures",
     "save_figures",
     "spectra",

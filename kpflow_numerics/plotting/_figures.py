@@ -17,13 +17,13 @@ from ._axes import (
     new_figure,
 )
 from ._conditions import TrialColours, trial_colours
-from ._loss import accuracy, loss, read_history
+from ._loss import History, accuracy, loss, read_history
 from ._modes import draw_course, mode_title
 from ._rank_dynamics import rank_dynamics, rank_recipes
 from ._source import Record, read_record
 from ._spectra import spectra
 from ._trajectories import end_markers, trajectories
-from .style import COLUMN_WIDTH, PAGE_WIDTH, paper_style
+from .style import PAGE_WIDTH, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,9 +92,18 @@ def save_figures(
             "overwrite=True to replace them."
         )
     folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures.values():
+        _settle(figure)
     for path, figure in paths.items():
         _save(figure, path)
     return list(paths)
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once, rather than again for each format."""
+    with paper_style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -116,7 +125,7 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
     with paper_style():
         history = read_history(run) if hasattr(run, "losses") else None
         if history is not None and len(history.losses):
-            yield "training", _training(run, history.has_accuracy)
+            yield "training", _training(history)
         if len(record.analyses) > 1:
             yield "ranks", _single(rank_dynamics, record)
             if _n_recipes(record, "K") > 1:
@@ -127,15 +136,13 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
         yield "trajectories", _trajectories(record)
 
 
-def _training(run: Any, with_accuracy: bool) -> Figure:
-    if not with_accuracy:
-        figure = new_figure(COLUMN_WIDTH, 2.1)
-        loss(run, ax=figure.subplots())
-        return figure
+def _training(history: History) -> Figure:
+    if not history.has_accuracy:
+        return cast("Figure", loss(history).get_figure())
     figure = new_figure(PAGE_WIDTH, 2.2)
     left, right = figure.subplots(1, 2)
-    loss(run, ax=left)
-    accuracy(run, ax=right)
+    loss(history, ax=left)
+    accuracy(history, ax=right)
     return figure
 
 

@@ -52,6 +52,8 @@ class History:
 
 def read_history(source: Any) -> History:
     """Return the history of a training run, a run file, or the path of one."""
+    if isinstance(source, History):
+        return source
     if isinstance(source, (str, Path)):
         from ..store import RunFile
 
