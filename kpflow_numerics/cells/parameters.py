@@ -48,6 +48,6 @@ class ParameterLayout:
     def unpack(self, vector: FloatArray) -> Params:
         """Return views of the vector ``(p,)`` or block ``(p, k)``, in the parameters' shapes."""
         return {
-            name: vector[part].reshape(*self.shapes[name], *vector.shape[1:])
+            name: vector[part].reshape((*self.shapes[name], *vector.shape[1:]))
             for name, part in self.slices.items()
         }
