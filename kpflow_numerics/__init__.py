@@ -60,7 +60,7 @@ _HOMES = {
         "optimizer_from_config",
         "state_error",
     ),
-    "interop": ("Network", "load_network"),
+    "interop": ("Network", "load_network", "save_network"),
     "store": ("RunFile", "StoreError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

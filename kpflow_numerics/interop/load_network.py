@@ -22,7 +22,7 @@ _RECURRENT = re.compile(
 _KIND_OF_GATES = {1: "vanilla-rnn", 3: "gru", 4: "lstm"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Network:
     """A network that was trained elsewhere.
 
@@ -45,6 +45,10 @@ class Network:
     readout: Params | None
     source: Path
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        outputs = "no readout" if self.readout is None else f"{len(self.readout['bias'])} outputs"
+        return f"Network({self.cell!r}, {outputs}, from {str(self.source)!r})"
 
 
 def load_network(
@@ -107,18 +111,22 @@ def load_network(
     GRU(n_inputs=3, n_units=8, bias=False)
     """
     source = Path(path)
-    arrays = read_state_dict(source)
     notes: list[str] = []
+    arrays = read_state_dict(source, notes)
     prefix = _choose_prefix(arrays, prefix, source)
     found, used = _layer(arrays, prefix, source)
     built = _build_cell(found, cell, activation, form, leak, source)
-    params = built.check_params(
-        {name: _floating(found[name], used[name], notes) for name in built.parameter_shapes},
-        name=str(source),
-    )
+    floats = {name: _floating(array, used[name], notes) for name, array in found.items()}
+    params = built.check_params(_with_biases_of(built, floats, source, notes), name=str(source))
+    dtype = params["weight_hh"].dtype
+    if any(array.dtype != dtype for array in floats.values()):
+        notes.append(f"The recurrent layer is of several precisions; {dtype} is used.")
     where = f" in {prefix.rstrip('.')!r}" if prefix else ""
     notes.insert(0, f"{source.name}: {built!r}{where}, {built.n_parameters:,} parameters.")
     weights, names = _read_readout(arrays, set(used.values()), built.n_units, readout, notes)
+    if weights is not None and weights["weight"].dtype != dtype:
+        notes.append(f"The readout is {weights['weight'].dtype}; it is used in {dtype}.")
+        weights = {name: array.astype(dtype) for name, array in weights.items()}
     unused = sorted(set(arrays) - set(used.values()) - names)
     if unused:
         notes.append(f"Not used: {', '.join(unused)}.")
@@ -233,6 +241,27 @@ def _build_cell(
         elif value is not None:
             raise InputError(f"{name} is not a setting of the {kind} in {source}; leave it out.")
     return cell_from_config(kind, settings)
+
+
+def _with_biases_of(
+    cell: Cell, found: Mapping[str, Array], source: Path, notes: list[str]
+) -> dict[str, Array]:
+    """Return the parameters with the biases that the cell has: two, one or none."""
+    biases = [name for name in ("bias", "bias_ih", "bias_hh") if name in found]
+    wanted = [name for name in cell.parameter_shapes if name.startswith("bias")]
+    if wanted == ["bias"] and biases == ["bias_ih", "bias_hh"]:
+        rows = (cell.n_units,)
+        both = [check_array(found[name], name, rows) for name in biases]
+        notes.append("bias_ih and bias_hh are added into the one bias of a leaky cell.")
+        kept = {name: array for name, array in found.items() if name not in biases}
+        return kept | {"bias": both[0] + both[1]}
+    if biases != wanted:
+        advice = " For a leaky cell, give cell='leaky-rnn' (--cell)." if biases == ["bias"] else ""
+        raise InputError(
+            f"{source}: the recurrent layer has {' and '.join(biases)}; a {cell.kind} has "
+            f"{' and '.join(wanted)}, or no bias.{advice}"
+        )
+    return dict(found)
 
 
 def _accepted(name: str) -> str:

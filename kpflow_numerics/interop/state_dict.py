@@ -20,8 +20,23 @@ SAVE_ADVICE = (
     '  np.savez("network.npz", **{k: v.numpy() for k, v in model.state_dict().items()})'
 )
 
+_NUMPY_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "<u1",
+    "BOOL": "?",
+}
 
-def read_state_dict(path: str | Path) -> dict[str, Array]:
+
+def read_state_dict(path: str | Path, notes: list[str] | None = None) -> dict[str, Array]:
     """Return the named arrays of a ``.safetensors`` or ``.npz`` file.
 
     Nothing is unpickled.
@@ -30,6 +45,8 @@ def read_state_dict(path: str | Path) -> dict[str, Array]:
     ----------
     path : str or Path
         The file.
+    notes : list of str, optional
+        Takes a sentence about each array that is not returned in the type it is stored in.
 
     Returns
     -------
@@ -51,7 +68,7 @@ def read_state_dict(path: str | Path) -> dict[str, Array]:
         case ".npz":
             return _read_npz(path)
         case ".safetensors":
-            return _read_safetensors(path)
+            return _read_safetensors(path, [] if notes is None else notes)
         case ".pt" | ".pth" | ".bin" | ".ckpt" | ".pkl" | ".pickle":
             raise InputError(
                 f"{path} is a pickle, which can run code when it is read and is not supported. "
@@ -65,6 +82,13 @@ def read_state_dict(path: str | Path) -> dict[str, Array]:
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as container:
+            if any(name.endswith("data.pkl") for name in container.namelist()):
+                raise InputError(
+                    f"{path} was made by torch.save, whatever its ending: it is a pickle, which "
+                    f"can run code when it is read and is not supported. {SAVE_ADVICE}"
+                )
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -81,22 +105,35 @@ def _read_npz(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Array]:
+def _read_safetensors(path: Path, notes: list[str]) -> dict[str, Array]:
     try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        import safetensors
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Reading .safetensors needs the package safetensors: "
             "pip install 'kpflow-numerics[torch-files]'"
         ) from error
     try:
-        arrays: dict[str, Any] = load_file(path)
-    except SafetensorError as error:
+        entries: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
         raise InputError(f"{path} is not a whole .safetensors file: {error}.") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    notes += [
+        f"{name} is bfloat16; it is used in float32."
+        for name, entry in entries
+        if entry["dtype"] == "BF16"
+    ]
+    return {name: _decode(path, name, entry) for name, entry in entries}
+
+
+def _decode(path: Path, name: str, entry: dict[str, Any]) -> Array:
+    kind, shape = entry["dtype"], entry["shape"]
+    if kind == "BF16":
+        # NumPy has no such type; it is the upper half of a float32.
+        halves = np.frombuffer(entry["data"], dtype="<u2").astype(np.uint32)
+        return (halves << 16).view(np.float32).reshape(shape)
+    if kind not in _NUMPY_TYPES:
         raise InputError(
-            f"{path} holds tensors of a type that NumPy does not have ({error}), such as bfloat16. "
-            "Save it as float32: {k: v.float() for k, v in model.state_dict().items()}."
-        ) from error
-    return arrays
+            f"{path} holds {name} in the type {kind}, which NumPy does not have. Save it as "
+            "float32: {k: v.float() for k, v in model.state_dict().items()}."
+        )
+    return np.frombuffer(entry["data"], dtype=_NUMPY_TYPES[kind]).reshape(shape)

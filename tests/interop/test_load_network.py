@@ -12,6 +12,7 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.interop import load_network
+from kpflow_numerics.testing import default_tolerance
 from kpflow_numerics.training import apply_readout
 
 SHARED = {
@@ -237,3 +238,114 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'kpflow-numerics\[torch-files\]'"):
         load_network(path)
+
+
+def write_bfloat16(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    import safetensors
+
+    halves = {
+        name: (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        for name, array in arrays.items()
+    }
+    entries = {
+        name: safetensors.TensorSpec(
+            dtype="bfloat16", shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
+        )
+        for name, array in halves.items()
+    }
+    path.write_bytes(bytes(safetensors.serialize(entries)))
+    return path
+
+
+def test_bfloat16_is_used_in_single(tmp_path: Path) -> None:
+    arrays = arrays_of(kpf.GRU(2, 5))
+    network = load_network(write_bfloat16(tmp_path / "net.safetensors", arrays))
+    for name, array in network.params.items():
+        assert array.dtype == np.float32
+        # Cut off after 8 significant bits.
+        original = arrays[f"rnn.{name}_l0"]
+        assert (np.abs(array - original) <= 2.0**-7 * np.abs(original)).all()
+        assert (array != original).any()
+    assert "rnn.weight_hh_l0 is bfloat16; it is used in float32." in network.notes
+
+
+def test_types_that_numpy_lacks_are_named(tmp_path: Path) -> None:
+    import safetensors
+
+    array = np.zeros((15, 5), np.uint8)
+    entry = safetensors.TensorSpec(
+        dtype="float8_e4m3fn", shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
+    )
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(bytes(safetensors.serialize({"rnn.weight_hh_l0": entry})))
+    with pytest.raises(InputError, match=r"rnn\.weight_hh_l0 in the type F8_E4M3, which NumPy"):
+        load_network(path)
+
+
+def test_one_precision_for_the_whole_network(tmp_path: Path) -> None:
+    arrays = arrays_of(kpf.GRU(2, 5))
+    doubled = {
+        key: array.astype(np.float64) if key.startswith("readout") else array
+        for key, array in arrays.items()
+    }
+    network = load_network(write(tmp_path / "head.npz", doubled))
+    assert network.readout is not None
+    assert {a.dtype for a in (*network.params.values(), *network.readout.values())} == {
+        np.dtype(np.float32)
+    }
+    assert "The readout is float64; it is used in float32." in network.notes
+    mixed = arrays | {"rnn.bias_hh_l0": arrays["rnn.bias_hh_l0"].astype(np.float64)}
+    network = load_network(write(tmp_path / "mixed.npz", mixed))
+    assert {array.dtype for array in network.params.values()} == {np.dtype(np.float64)}
+    assert any("several precisions; float64 is used" in note for note in network.notes)
+
+
+def test_two_biases_become_the_one_of_a_leaky_cell(tmp_path: Path) -> None:
+    arrays = arrays_of(kpf.VanillaRNN(2, 5))
+    network = load_network(
+        write(tmp_path / "net.npz", arrays), activation="tanh", form="rate", leak=1.0
+    )
+    assert network.cell == kpf.LeakyRNN(2, 5, leak=1.0)
+    both = arrays["rnn.bias_ih_l0"] + arrays["rnn.bias_hh_l0"]
+    np.testing.assert_array_equal(network.params["bias"], both)
+    assert any("added into the one bias" in note for note in network.notes)
+    # With leak 1 the rate form is the vanilla cell.
+    vanilla = load_network(tmp_path / "net.npz", activation="tanh")
+    inputs = np.random.default_rng(5).standard_normal((3, 7, 2)).astype(np.float32)
+    np.testing.assert_allclose(
+        kpf.simulate(network.cell, network.params, inputs).states,
+        kpf.simulate(vanilla.cell, vanilla.params, inputs).states,
+        atol=default_tolerance(np.float32, 7),
+    )
+
+
+@pytest.mark.parametrize(
+    ("dropped", "message"),
+    [
+        ("bias_hh", "has bias_ih; a gru has bias_ih and bias_hh, or no bias"),
+        ("bias_ih", "has bias_hh; a gru has bias_ih and bias_hh, or no bias"),
+    ],
+)
+def test_half_of_the_biases_is_refused(tmp_path: Path, dropped: str, message: str) -> None:
+    arrays = arrays_of(kpf.GRU(2, 5))
+    del arrays[f"rnn.{dropped}_l0"]
+    with pytest.raises(InputError, match=message):
+        load_network(write(tmp_path / "net.npz", arrays))
+
+
+def test_one_bias_is_that_of_a_leaky_cell(tmp_path: Path) -> None:
+    path = write(tmp_path / "net.npz", arrays_of(kpf.LeakyRNN(2, 5)))
+    with pytest.raises(InputError, match="give cell='leaky-rnn' \\(--cell\\)"):
+        load_network(path, cell="vanilla-rnn", activation="tanh")
+
+
+def test_a_file_of_torch_save_is_known_by_its_content(tmp_path: Path, shared_data: Path) -> None:
+    path = tmp_path / "net.npz"
+    path.write_bytes((shared_data / "pytorch" / "gru_memory_pro_64.pt").read_bytes())
+    with pytest.raises(InputError, match=r"(?s)was made by torch\.save, whatever its ending"):
+        load_network(path)
+
+
+def test_the_repr_is_short(tmp_path: Path) -> None:
+    network = load_network(write(tmp_path / "net.npz", arrays_of(kpf.GRU(2, 5))))
+    assert repr(network).startswith("Network(GRU(n_inputs=2, n_units=5, bias=True), 2 outputs, ")
