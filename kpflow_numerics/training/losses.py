@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -20,8 +19,6 @@ from .readout import apply_readout, check_readout, pull_back_output_error
 @dataclass(frozen=True)
 class Loss(ABC):
     """A number that says how far outputs are from their targets."""
-
-    name: ClassVar[str]
 
     @abstractmethod
     def value_and_output_error(
@@ -67,8 +64,6 @@ class MeanSquaredError(Loss):
     >>> error[0, 0]
     array([1., 1.])
     """
-
-    name: ClassVar[str] = "mean-squared-error"
 
     def value_and_output_error(
         self, outputs: FloatArray, targets: FloatArray, mask: FloatArray
