@@ -177,9 +177,10 @@ class JournalledFile:
             self._write_journal(journal, old_size)
             self._write_beyond(old_size)
         except OSError as error:
-            # If this fails too, the next opening drops the journal, or finishes what is in it.
+            # HDF5 ignores what stands behind its end, should the device fail here as well.
             with contextlib.suppress(OSError):
                 _disk.truncate(self._file, old_size)
+            with contextlib.suppress(OSError):
                 _disk.remove(journal)
             needed = format_bytes(len(self._pages) * PAGE)
             raise StoreError(
