@@ -38,7 +38,7 @@ def reference_step(cell: Cell) -> Step | None:
 
 def _activate(activation: str, a: Any) -> Any:
     # The derivative of relu at 0 is 0 here, too; that of maximum would be one half.
-    return anp.tanh(a) if activation == "tanh" else anp.where(a > 0, a, 0.0)
+    return anp.tanh(a) if activation == "tanh" else anp.where(anp.real(a) > 0, a, 0.0)
 
 
 def _sigmoid(a: Any) -> Any:

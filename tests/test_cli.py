@@ -1,0 +1,255 @@
+"""The command line, as a new user would try it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpflow_numerics import cli
+from kpflow_numerics.cells import CELLS
+from kpflow_numerics.store import RunFile
+from kpflow_numerics.tasks import TASKS
+from kpflow_numerics.training import OPTIMIZERS
+
+SMALL = [
+    *("--units", "6", "--iterations", "30", "--batch-size", "4"),
+    *("--trials", "3", "--checkpoints", "3", "--eigenpairs", "4"),
+    *("--set", "task.n_stimulus=3", "--set", "task.n_memory=2", "--set", "task.n_response=3"),
+    *("--set", "training.checkpoint_every=10"),
+]
+
+
+def kpflow(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_words_are_those_of_the_library() -> None:
+    assert set(cli.TASK_NAMES) == set(TASKS)
+    assert set(cli.CELL_KINDS) == set(CELLS)
+    words = {flag: accepted for flag, _, accepted, _ in cli.CHOICE_FLAGS}
+    assert set(words["--optimizer"]) == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("command", ["", "run", "train", "analyze", "validate", "plot", "info"])
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kpflow(*command.split(), "--help") == 0
+    shown = capsys.readouterr().out
+    assert "usage: kpflow" in shown
+    assert len(shown.splitlines()) > 5
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_help_does_not_load_numpy() -> None:
+    code = (
+        "import sys\n"
+        "from kpflow_numerics import cli\n"
+        "try:\n    cli.main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "print('numpy' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.splitlines()[-1] == "False"
+
+
+def test_the_main_job(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kpflow("run", "memory-pro", *SMALL) == 0
+    shown = capsys.readouterr()
+    run_file = here / "runs" / "memory-pro.h5"
+    report = here / "runs" / "memory-pro" / "report.html"
+    figures = sorted((here / "runs" / "memory-pro" / "figures").iterdir())
+    assert run_file.exists()
+    assert "<svg" in report.read_text(encoding="utf-8")
+    assert {path.suffix for path in figures} >= {".png"}
+    for path in ("runs/memory-pro.h5", "runs/memory-pro/figures", "runs/memory-pro/report.html"):
+        assert path in shown.out
+    assert "rank K" in shown.out
+    assert "checks passed" in shown.out
+    assert "training: 30/30" in shown.err
+    with RunFile.open(run_file) as file:
+        assert [analysis.iteration for analysis in file.analyses] == [0, 20, 30]
+        assert file.validation is not None
+        assert file.validation.passed
+
+    before = run_file.read_bytes()
+    assert kpflow("run", "memory-pro", *SMALL) == 0
+    assert "training" not in capsys.readouterr().err
+    assert run_file.read_bytes() == before
+
+    other = [*SMALL, "--seed", "5"]
+    assert kpflow("run", "memory-pro", *other) == 2
+    assert "training.seed is 0 there, 5 here" in capsys.readouterr().err
+    assert run_file.read_bytes() == before
+    assert kpflow("run", "memory-pro", *other, "--overwrite") == 0
+    assert run_file.read_bytes() != before
+
+    capsys.readouterr()
+    assert kpflow("info", str(run_file)) == 0
+    assert "GRU" in capsys.readouterr().out
+    assert kpflow("validate", str(run_file), "--checkpoint", "0") == 0
+    assert "P P^-1" in capsys.readouterr().out
+    assert kpflow("plot", str(run_file)) == 2
+    assert "has files already" in capsys.readouterr().err
+    assert kpflow("plot", str(run_file), "--output", "drawn") == 0
+    assert len(list((here / "drawn").iterdir())) == len(figures)
+
+
+def test_more_iterations_are_added_when_asked(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kpflow("train", "memory-pro", *SMALL, "--output", "short.h5") == 0
+    longer = [*SMALL, "--iterations", "40"]
+    assert kpflow("train", "memory-pro", *longer, "--output", "short.h5") == 2
+    assert "Continue it with --resume" in capsys.readouterr().err
+    assert kpflow("train", "memory-pro", *longer, "--output", "short.h5", "--resume") == 0
+    assert kpflow("train", "memory-pro", *longer, "--output", "long.h5") == 0
+    with RunFile.open("short.h5") as resumed, RunFile.open("long.h5") as uninterrupted:
+        np.testing.assert_array_equal(resumed.losses, uninterrupted.losses)
+        np.testing.assert_array_equal(
+            resumed.checkpoint(-1).params["weight_hh"],
+            uninterrupted.checkpoint(-1).params["weight_hh"],
+        )
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(here: Path) -> None:
+    arguments = ["train", "memory-pro", *SMALL, "--iterations", "600", "--output", "run.h5"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kpflow_numerics", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "training" in line
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    with RunFile.open("run.h5") as file:
+        assert 0 < file.n_checkpoints < 61
+    assert kpflow(*arguments) == 0
+    assert kpflow(*arguments[:-1], "whole.h5") == 0
+    with RunFile.open("run.h5") as resumed, RunFile.open("whole.h5") as uninterrupted:
+        np.testing.assert_array_equal(resumed.losses, uninterrupted.losses)
+        np.testing.assert_array_equal(
+            resumed.checkpoint(-1).readout["weight"], uninterrupted.checkpoint(-1).readout["weight"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "memory-por"], "invalid choice"),
+        (["run", "memory-pro", "--units", "0"], "n_units must be at least 1"),
+        (["run", "memory-pro", "--units", "many"], "invalid int value"),
+        (["run", "memory-pro", "--set", "task.n_memry=3"], "Did you mean 'n_memory'"),
+        (["run", "memory-pro", "--set", "cell.activation=relu"], "activation"),
+        (["run", "memory-pro", "--set", "training.learning_rate=-1"], "learning_rate must be"),
+        (["run", "memory-pro", "--set", "nonsense"], "--set takes section.key=value"),
+        (["run", "memory-pro", "--config", "absent.toml"], "no configuration file absent.toml"),
+        (["analyze", "absent.h5"], "There is no file absent.h5"),
+        (["info", "absent.h5"], "absent.h5"),
+        (["info", "text.h5"], "text.h5"),
+        (["validate", "text.h5"], "text.h5"),
+        (["plot", "text.h5"], "text.h5"),
+        (["analyze", "text.npz", "--task", "memory-pro"], "is not a whole .npz file"),
+        (["analyze", "text.npz"], "name the task"),
+        (["analyze", "net.pt", "--task", "memory-pro"], "is a pickle"),
+    ],
+)
+def test_bad_input_gets_one_message_and_leaves_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    for name in ("text.h5", "text.npz", "net.pt"):
+        (here / name).write_text("not what the name says")
+    before = sorted(path.name for path in here.rglob("*"))
+    assert kpflow(*arguments) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+    assert sorted(path.name for path in here.rglob("*")) == before
+
+
+def test_a_diverging_run_keeps_its_checkpoints(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = [*SMALL, "--cell", "vanilla-rnn", "--set", "cell.activation=relu"]
+    wild += ["--optimizer", "sgd", "--learning-rate", "1e200", "--set", "training.clip_norm=1e300"]
+    assert kpflow("train", "memory-pro", *wild, "--output", "wild.h5") == 3
+    assert "diverged" in capsys.readouterr().err
+    with RunFile.open("wild.h5") as file:
+        assert file.n_checkpoints >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "told"),
+    [
+        ("gru_memory_pro_64.safetensors", "memory-pro", []),
+        ("rnn_memory_pro_64.npz", "memory-pro", ["--activation", "tanh"]),
+        ("lstm_flip_flop_48.npz", "flip-flop", []),
+        ("rnn_relu_flip_flop_48.safetensors", "flip-flop", ["--activation", "relu"]),
+    ],
+)
+def test_networks_trained_in_pytorch(
+    here: Path,
+    shared_data: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    task: str,
+    told: list[str],
+) -> None:
+    path = str(shared_data / "pytorch" / name)
+    few = ["--trials", "2", "--eigenpairs", "4"]
+    assert kpflow("analyze", path, "--task", task, *told, *few) == 0
+    shown = capsys.readouterr()
+    stem = Path(name).stem
+    assert (here / "runs" / f"{stem}.h5").exists()
+    assert (here / "runs" / stem / "report.html").exists()
+    assert "of" in shown.out
+    assert "checks passed" in shown.out
+    assert name in shown.err
+    assert kpflow("analyze", path, "--task", task, *told, *few) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_network_that_does_not_fit_the_task(
+    here: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(shared_data / "pytorch" / "gru_memory_pro_64.npz")
+    assert kpflow("analyze", path, "--task", "multi-task") == 2
+    assert "takes 3 inputs, but task multi-task gives 7" in capsys.readouterr().err
+    assert not (here / "runs").exists()
+
+
+def test_help_is_instant() -> None:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "kpflow_numerics", "--help"], capture_output=True)
+        times.append(time.perf_counter() - start)
+    bare = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import argparse"], capture_output=True)
+        bare.append(time.perf_counter() - start)
+    assert min(times) < 5 * min(bare)
