@@ -1,1 +1,5 @@
 """What combines several operators or checkpoints."""
+
+from .validation import validate
+
+__all__ = ["validate"]
