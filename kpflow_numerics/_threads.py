@@ -43,3 +43,8 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     """
     with single_threaded_blas(), ThreadPoolExecutor(n_threads()) as pool:
         return list(pool.map(function, items))
+
+
+def share_rows(n_rows: int) -> int:
+    """Return how many of `n_rows` equal pieces of work (trials, rows) each thread takes."""
+    return -(-n_rows // n_threads())

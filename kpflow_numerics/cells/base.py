@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._threads import n_threads
 from .._typing import DTypeLike, FloatArray, Params, ParamsLike, RNGLike
 from .._validation import (
     InputError,
@@ -203,11 +202,6 @@ class SiteCell(Cell):
         return self.layout.pack(sites.param_vjp(block[:, None], self.parameter_shapes))
 
 
-def trial_chunk(n_trials: int) -> int:
-    """Return how many trials each thread simulates."""
-    return -(-n_trials // n_threads())
-
-
 def join_weights(
     recurrent: FloatArray, inputs: FloatArray, biases: Sequence[FloatArray]
 ) -> FloatArray:
@@ -223,11 +217,16 @@ def join_weights(
     Returns
     -------
     ndarray, shape (m, R)
+        In C order, in which products with it are faster.
     """
-    parts = [recurrent.T, inputs.T]
+    n_units, n_inputs = recurrent.shape[1], inputs.shape[1]
+    width = n_units + bool(biases) + n_inputs
+    weight = np.empty((width, len(recurrent)), recurrent.dtype)
+    weight[:n_units] = recurrent.T
     if biases:
-        parts.insert(1, sum(biases[1:], start=biases[0])[None])
-    return np.concatenate(parts)
+        weight[n_units] = sum(biases[1:], start=biases[0])
+    weight[width - n_inputs :] = inputs.T
+    return weight
 
 
 def join_features(hidden: FloatArray, inputs: FloatArray, has_bias: bool) -> FloatArray:

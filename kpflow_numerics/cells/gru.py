@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import single_threaded_blas
+from .._threads import share_rows, single_threaded_blas
 from .._typing import FloatArray, Params
 from .._validation import check_flag
 from ..kernels.gru import differentiate_gru, simulate_gru
-from .base import SiteCell, join_features, join_weights, segments_of, trial_chunk
+from .base import SiteCell, join_features, join_weights, segments_of
 from .sites import SiteGroup, WeightSites
 
 
@@ -100,26 +100,25 @@ class GRU(SiteCell):
         states = np.empty((*inputs.shape[:2], self.n_units), inputs.dtype)
         weight, candidate_weight = self._joined_weights(params)
         with single_threaded_blas():
-            simulate_gru(
-                inputs, weight, candidate_weight, trial_chunk(len(inputs)), initial, states
-            )
+            simulate_gru(inputs, weight, candidate_weight, share_rows(len(inputs)), initial, states)
         return states
 
     def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
         H, n_trials, n_steps = self.n_units, *inputs.shape[:2]
         features = join_features(previous, inputs, self.bias)
-        rows = features.reshape(n_trials * n_steps, -1)
         weight, candidate_weight = self._joined_weights(params)
         gains = np.empty((n_trials, n_steps, 4, 1, H), features.dtype)
         carry = np.empty((n_trials, n_steps, 1, 1, H), features.dtype)
-        differentiate_gru(
-            rows @ weight,
-            rows[:, H:] @ candidate_weight,
-            rows,
-            gains.reshape(-1, 4, H),
-            carry.reshape(-1, H),
-        )
+        with single_threaded_blas():
+            differentiate_gru(
+                features.reshape(n_trials * n_steps, -1),
+                weight,
+                candidate_weight,
+                share_rows(n_trials * n_steps),
+                gains.reshape(-1, 4, H),
+                carry.reshape(-1, H),
+            )
         return WeightSites(
             names=("r", "z", "nh", "n"),
             gains=gains,

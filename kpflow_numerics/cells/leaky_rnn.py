@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import single_threaded_blas
+from .._threads import share_rows, single_threaded_blas
 from .._typing import FloatArray, Params
 from .._validation import check_choice, check_flag, check_real
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.current import differentiate_current, simulate_current
 from ..kernels.rate import differentiate_rate, simulate_rate
-from .base import SiteCell, join_features, join_weights, segments_of, trial_chunk
+from .base import SiteCell, join_features, join_weights, segments_of
 from .sites import SiteGroup, WeightSites
 
 FORMS = ("rate", "current")
@@ -100,7 +100,7 @@ class LeakyRNN(SiteCell):
                 self._joined_weight(params),
                 float(self.leak),
                 ACTIVATIONS[self.activation],
-                trial_chunk(len(inputs)),
+                share_rows(len(inputs)),
                 initial,
                 states,
             )
@@ -114,9 +114,16 @@ class LeakyRNN(SiteCell):
         activation, leak = ACTIVATIONS[self.activation], float(self.leak)
         inner = None
         if self.form == "rate":
-            gains = rows @ self._joined_weight(params)
-            flat = gains.ravel()
-            differentiate_rate(flat, leak, activation, flat)
+            gains = np.empty(shape, features.dtype)
+            with single_threaded_blas():
+                differentiate_rate(
+                    rows,
+                    self._joined_weight(params),
+                    leak,
+                    activation,
+                    share_rows(len(rows)),
+                    gains.reshape(-1, self.n_units),
+                )
         else:
             gains = np.full(shape, leak, features.dtype)
             inner = np.empty(previous.shape, features.dtype)
@@ -127,7 +134,7 @@ class LeakyRNN(SiteCell):
         one = features.dtype.type(1.0)
         return WeightSites(
             names=("a",),
-            gains=gains.reshape(shape),
+            gains=gains,
             carry=np.full(shape, one - features.dtype.type(leak), features.dtype),
             inner=inner,
             recurrent_weight=params["weight_hh"],

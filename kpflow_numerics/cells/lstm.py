@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import single_threaded_blas
+from .._threads import share_rows, single_threaded_blas
 from .._typing import FloatArray, Params
 from .._validation import check_flag
 from ..kernels.lstm import differentiate_lstm, simulate_lstm
-from .base import SiteCell, join_features, join_weights, segments_of, trial_chunk
+from .base import SiteCell, join_features, join_weights, segments_of
 from .sites import SiteGroup, WeightSites
 
 
@@ -86,12 +86,16 @@ class LSTM(SiteCell):
         self, params: Params, inputs: FloatArray, initial: FloatArray
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
-        states = np.empty((*inputs.shape[:2], self.n_state), inputs.dtype)
+        states = np.empty((*inputs.shape[:2], 2, self.n_units), inputs.dtype)
         with single_threaded_blas():
             simulate_lstm(
-                inputs, self._joined_weight(params), trial_chunk(len(inputs)), initial, states
+                inputs,
+                self._joined_weight(params),
+                share_rows(len(inputs)),
+                initial.reshape(-1, 2, self.n_units),
+                states,
             )
-        return states
+        return states.reshape(*inputs.shape[:2], self.n_state)
 
     def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
@@ -99,12 +103,15 @@ class LSTM(SiteCell):
         features = join_features(previous[..., :H], inputs, self.bias)
         gains = np.empty((n_trials, n_steps, 4, 2, H), features.dtype)
         carry = np.empty((n_trials, n_steps, 2, 2, H), features.dtype)
-        differentiate_lstm(
-            features.reshape(n_trials * n_steps, -1) @ self._joined_weight(params),
-            previous.reshape(-1, 2 * H),
-            gains.reshape(-1, 4, 2, H),
-            carry.reshape(-1, 2, 2, H),
-        )
+        with single_threaded_blas():
+            differentiate_lstm(
+                features.reshape(n_trials * n_steps, -1),
+                self._joined_weight(params),
+                previous.reshape(-1, 2, H),
+                share_rows(n_trials * n_steps),
+                gains.reshape(-1, 4, 2, H),
+                carry.reshape(-1, 2, 2, H),
+            )
         segments = segments_of(
             (H, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )

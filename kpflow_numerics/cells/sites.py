@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._threads import n_threads, single_threaded_blas
+from .._threads import share_rows, single_threaded_blas
 from .._typing import FloatArray, Params
 from ..kernels import propagation
 from ..kernels import sites as site_kernels
@@ -142,7 +142,7 @@ class WeightSites:
                     self._inner_or_placeholder,
                     has_inner,
                     self._weight_transposed,
-                    _share(out.shape[0]),
+                    share_rows(out.shape[0]),
                     slots[..., 0],
                 )
             else:
@@ -169,7 +169,7 @@ class WeightSites:
                     self._inner_or_placeholder,
                     has_inner,
                     self.recurrent_weight,
-                    _share(out.shape[0]),
+                    share_rows(out.shape[0]),
                     slots[..., 0],
                 )
             else:
@@ -239,16 +239,21 @@ class WeightSites:
     def param_gram(self, block: FloatArray) -> FloatArray:
         """Return ``J J* block`` for a block ``(B, T, N, k)``, without the parameters' layout."""
         out = np.zeros_like(block)
-        chunk = _unit_chunk(self.n_units, block.shape[-1])
-        with single_threaded_blas():
-            for group in self.groups:
+        k = block.shape[-1]
+        for group in self.groups:
+            if k == 1:
+                core = self._column_vjp(group, block)
+                core *= group.multiplicity[:, None]
+                self._add_column_jvp(group, core, out)
+                continue
+            with single_threaded_blas():
                 site_kernels.add_site_gram(
                     group.flat_features,
                     group.multiplicity,
                     self._flat_gains(),
                     group.first_site,
                     len(group.row_blocks),
-                    chunk,
+                    _unit_chunk(self.n_units, k),
                     self._rows(block),
                     self._rows(out),
                 )
@@ -260,7 +265,6 @@ class WeightSites:
         n_trials, n_steps = self.gains.shape[:2]
         n_units = self.n_units
         out = np.zeros((n_trials, n_steps, self.n_slots * n_units, k), self.gains.dtype)
-        chunk = _unit_chunk(n_units, k)
         for group in self.groups:
             n_features = group.features.shape[-1]
             columns = np.zeros((len(group.row_blocks), n_units, n_features, k), out.dtype)
@@ -269,12 +273,16 @@ class WeightSites:
                     for name in segment.parameters:
                         part = parameters[name][rows].reshape(n_units, -1, k)
                         columns[site, :, segment.columns] += part
+            if k == 1:
+                core = np.ascontiguousarray(columns.reshape(-1, n_features).T)
+                self._add_column_jvp(group, core, out)
+                continue
             with single_threaded_blas():
                 site_kernels.add_site_jvp(
                     group.flat_features,
                     self._flat_gains(),
                     group.first_site,
-                    chunk,
+                    _unit_chunk(n_units, k),
                     columns,
                     self._rows(out),
                 )
@@ -284,8 +292,8 @@ class WeightSites:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
         k, n_units = block.shape[-1], self.n_units
         gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
-        products = self._column_vjps(block) if k == 1 else self._block_vjps(block)
-        for group, columns in zip(self.groups, products, strict=True):
+        for group in self.groups:
+            columns = self._vjp(group, block)
             for site, rows in enumerate(group.row_slices(n_units)):
                 for segment in group.segments:
                     for name in segment.parameters:
@@ -293,41 +301,50 @@ class WeightSites:
                         part[:] = columns[site, :, segment.columns].reshape(part.shape)
         return gradients
 
-    def _column_vjps(self, block: FloatArray) -> Iterator[FloatArray]:
-        """Yield ``X* (D^g* q)`` of each group as ``(sites, H, m, 1)``: one wide product each."""
-        gains = self._flat_gains()
-        n_rows, n_sites, _, n_units = gains.shape
-        gathered = np.empty((n_rows, n_sites, n_units), gains.dtype)
-        site_kernels.gather_column(gains, self._rows(block)[..., 0], gathered)
-        for group in self.groups:
-            stop = group.first_site + len(group.row_blocks)
-            part = gathered[:, group.first_site : stop].reshape(n_rows, -1)
-            features = group.features.reshape(n_rows, -1)
-            yield (part.T @ features).reshape(-1, n_units, features.shape[1], 1)
-
-    def _block_vjps(self, block: FloatArray) -> Iterator[FloatArray]:
-        """Yield ``X* (D^g* q)`` of each group as ``(sites, H, m, k)``."""
+    def _vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
+        """Return ``X* (D^g* q)`` of a group as ``(sites, H, m, k)``."""
         k, n_units = block.shape[-1], self.n_units
-        for group in self.groups:
-            shape = (len(group.row_blocks), n_units, group.features.shape[-1], k)
-            columns = np.empty(shape, block.dtype)
-            with single_threaded_blas():
-                site_kernels.site_vjp(
-                    group.flat_features,
-                    self._flat_gains(),
-                    group.first_site,
-                    _unit_chunk(n_units, k),
-                    self._rows(block),
-                    columns,
-                )
-            yield columns
+        n_features = group.features.shape[-1]
+        if k == 1:
+            return self._column_vjp(group, block).T.reshape(-1, n_units, n_features, 1)
+        columns = np.empty((len(group.row_blocks), n_units, n_features, k), block.dtype)
+        with single_threaded_blas():
+            site_kernels.site_vjp(
+                group.flat_features,
+                self._flat_gains(),
+                group.first_site,
+                _unit_chunk(n_units, k),
+                self._rows(block),
+                columns,
+            )
+        return columns
 
+    def _column_vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
+        """Return ``X* (D^g* q)`` of a group for one column, as ``(m, sites H)``."""
+        q = self._rows(block)[..., 0]
+        chunk = share_rows(len(q))
+        n_columns = len(group.row_blocks) * self.n_units
+        shares = np.empty((-(-len(q) // chunk), group.features.shape[-1], n_columns), block.dtype)
+        with single_threaded_blas():
+            site_kernels.site_vjp_column(
+                group.flat_features, self._flat_gains(), group.first_site, chunk, q, shares
+            )
+        return shares.sum(axis=0)
 
-def _share(n_trials: int) -> int:
-    """Return how many trials each thread takes."""
-    return -(-n_trials // n_threads())
+    def _add_column_jvp(self, group: SiteGroup, core: FloatArray, out: FloatArray) -> None:
+        """Add ``D^g (X v_g)`` of a group to the one column `out`; `core` is ``(m, sites H)``."""
+        rows = self._rows(out)[..., 0]
+        with single_threaded_blas():
+            site_kernels.add_site_jvp_column(
+                group.flat_features,
+                self._flat_gains(),
+                group.first_site,
+                share_rows(len(rows)),
+                core,
+                rows,
+            )
 
 
 def _unit_chunk(n_units: int, k: int) -> int:
-    """Return how many units a thread takes at a time: GEMMs of about 128 columns."""
-    return max(1, min(-(-n_units // n_threads()), -(-128 // k)))
+    """Return how many units a thread takes at a time: products of about 512 columns."""
+    return max(1, min(share_rows(n_units), -(-512 // k)))

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import single_threaded_blas
+from .._threads import share_rows, single_threaded_blas
 from .._typing import FloatArray, Params
 from .._validation import check_choice, check_flag
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.rate import differentiate_rate, simulate_rate
-from .base import SiteCell, join_features, join_weights, segments_of, trial_chunk
+from .base import SiteCell, join_features, join_weights, segments_of
 from .sites import SiteGroup, WeightSites
 
 
@@ -81,7 +81,7 @@ class VanillaRNN(SiteCell):
                 self._joined_weight(params),
                 1.0,
                 ACTIVATIONS[self.activation],
-                trial_chunk(len(inputs)),
+                share_rows(len(inputs)),
                 initial,
                 states,
             )
@@ -91,15 +91,22 @@ class VanillaRNN(SiteCell):
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
         H, n_trials, n_steps = self.n_units, *inputs.shape[:2]
         features = join_features(previous, inputs, self.bias)
-        gains = features.reshape(n_trials * n_steps, -1) @ self._joined_weight(params)
-        flat = gains.ravel()
-        differentiate_rate(flat, 1.0, ACTIVATIONS[self.activation], flat)
+        gains = np.empty((n_trials, n_steps, 1, 1, H), features.dtype)
+        with single_threaded_blas():
+            differentiate_rate(
+                features.reshape(n_trials * n_steps, -1),
+                self._joined_weight(params),
+                1.0,
+                ACTIVATIONS[self.activation],
+                share_rows(n_trials * n_steps),
+                gains.reshape(-1, H),
+            )
         segments = segments_of(
             (H, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )
         return WeightSites(
             names=("a",),
-            gains=gains.reshape(n_trials, n_steps, 1, 1, H),
+            gains=gains,
             carry=np.zeros((n_trials, n_steps, 1, 1, H), gains.dtype),
             inner=None,
             recurrent_weight=params["weight_hh"],

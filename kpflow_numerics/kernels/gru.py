@@ -4,7 +4,8 @@
 ``n = tanh(W_in x + b_in + r m)``, ``h' = (1 - z) n + z h``.
 
 The loops over units are short and several, so that each needs few checks that its arrays do not
-overlap: LLVM vectorises a loop only up to eight of them.
+overlap (LLVM vectorises a loop only up to eight of them), and their indices start at 0, so that
+none of them can be negative.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import numpy as np
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
 from .activations import sigmoid, tanh
-from .joined import load_inputs, start_features
+from .joined import ROWS_AT_A_TIME, load_inputs, start_features
 
 
 @jit
-def _activate_gates(a: FloatArray, candidate: FloatArray, n_units: int) -> None:
-    # a (3H,) holds r, z, m and candidate (H,) the input's part of n: replaced by r, z, m and n.
-    for j in range(2 * n_units):
-        a[j] = sigmoid(a[j])
+def _activate_gates(gates: FloatArray, candidate: FloatArray) -> None:
+    # gates (3, H) hold r, z, m and candidate (H,) the input's part of n: replaced by r, z, m, n.
+    n_units = candidate.size
+    for g in range(2):
+        for i in range(n_units):
+            gates[g, i] = sigmoid(gates[g, i])
     for i in range(n_units):
-        candidate[i] = tanh(candidate[i] + a[i] * a[2 * n_units + i])
+        candidate[i] = tanh(candidate[i] + gates[0, i] * gates[2, i])
 
 
 @jit_parallel
@@ -47,50 +50,77 @@ def simulate_gru(
         last = min(first + chunk, n_trials)
         u = start_features(initial, first, last, weight.shape[0])
         x = np.ones((last - first, candidate_weight.shape[0]), states.dtype)
-        a = np.empty((last - first, 3 * n_units), states.dtype)
-        candidate = np.empty((last - first, n_units), states.dtype)
+        gates = np.empty((last - first, 3, n_units), states.dtype)
+        candidates = np.empty((last - first, n_units), states.dtype)
         for t in range(n_steps):
             load_inputs(inputs, first, last, t, u)
             load_inputs(inputs, first, last, t, x)
-            np.dot(u, weight, a)
-            np.dot(x, candidate_weight, candidate)
+            np.dot(u, weight, gates.reshape(last - first, 3 * n_units))
+            np.dot(x, candidate_weight, candidates)
             for b in range(first, last):
-                _activate_gates(a[b - first], candidate[b - first], n_units)
+                row = b - first
+                _activate_gates(gates[row], candidates[row])
                 for i in range(n_units):
-                    n = candidate[b - first, i]
-                    states[b, t, i] = n + a[b - first, n_units + i] * (u[b - first, i] - n)
+                    n = candidates[row, i]
+                    u[row, i] = n + gates[row, 1, i] * (u[row, i] - n)
                 for i in range(n_units):
-                    u[b - first, i] = states[b, t, i]
+                    states[b, t, i] = u[row, i]
+
+
+@jit
+def _differentiate_row(
+    gates: FloatArray, n: FloatArray, previous: FloatArray, gains: FloatArray, carry: FloatArray
+) -> None:
+    # gates (3, H) hold the values of r, z, m; gains are (4, H), the others (H,) or longer.
+    n_units = n.size
+    one = n.dtype.type(1.0)
+    for i in range(n_units):
+        through_n = (one - gates[1, i]) * (one - n[i] * n[i])
+        gains[3, i] = through_n
+        gains[2, i] = through_n * gates[0, i]
+    for i in range(n_units):
+        gains[0, i] = gains[2, i] * gates[2, i] * (one - gates[0, i])
+    for i in range(n_units):
+        gains[1, i] = (previous[i] - n[i]) * gates[1, i] * (one - gates[1, i])
+    for i in range(n_units):
+        carry[i] = gates[1, i]
 
 
 @jit_parallel
 def differentiate_gru(
-    pre_activations: FloatArray,
-    candidates: FloatArray,
     features: FloatArray,
+    weight: FloatArray,
+    candidate_weight: FloatArray,
+    chunk: int,
     gains: FloatArray,
     carry: FloatArray,
 ) -> None:
-    """Write the gains of ``r, z, nh, n`` and the carry ``z``.
+    """Write the gains of ``r, z, nh, n`` and the carry ``z``, `chunk` rows a piece.
 
-    ``pre_activations (M, 3H)`` and ``candidates (M, H)``, which are overwritten, are those of
-    :func:`simulate_gru`; ``features (M, m)`` begin with ``h_prev``; ``gains (M, 4, H)``,
-    ``carry (M, H)``.
+    ``features (M, m)`` are joined ones, the weights those of :func:`simulate_gru`,
+    ``gains (M, 4, H)``, ``carry (M, H)``.
     """
     n_rows, n_units = carry.shape
-    for row in numba.prange(n_rows):
-        a = pre_activations[row]
-        _activate_gates(a, candidates[row], n_units)
-        one = a.dtype.type(1.0)
-        for i in range(n_units):
-            n = candidates[row, i]
-            through_n = (one - a[n_units + i]) * (one - n * n)
-            gains[row, 3, i] = through_n
-            gains[row, 2, i] = through_n * a[i]
-        for i in range(n_units):
-            gains[row, 0, i] = gains[row, 2, i] * a[2 * n_units + i] * (one - a[i])
-        for i in range(n_units):
-            z = a[n_units + i]
-            gains[row, 1, i] = (features[row, i] - candidates[row, i]) * z * (one - z)
-        for i in range(n_units):
-            carry[row, i] = a[n_units + i]
+    n_others = candidate_weight.shape[0]
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        end = min((piece + 1) * chunk, n_rows)
+        gates = np.empty((ROWS_AT_A_TIME, 3, n_units), features.dtype)
+        candidates = np.empty((ROWS_AT_A_TIME, n_units), features.dtype)
+        x = np.empty((ROWS_AT_A_TIME, n_others), features.dtype)
+        for first in range(piece * chunk, end, ROWS_AT_A_TIME):
+            last = min(first + ROWS_AT_A_TIME, end)
+            n_block = last - first
+            for row in range(n_block):
+                for j in range(n_others):
+                    x[row, j] = features[first + row, n_units + j]
+            np.dot(features[first:last], weight, gates[:n_block].reshape(n_block, 3 * n_units))
+            np.dot(x[:n_block], candidate_weight, candidates[:n_block])
+            for row in range(n_block):
+                _activate_gates(gates[row], candidates[row])
+                _differentiate_row(
+                    gates[row],
+                    candidates[row],
+                    features[first + row],
+                    gains[first + row],
+                    carry[first + row],
+                )

@@ -11,6 +11,9 @@ import numpy as np
 from .._jit import jit
 from .._typing import FloatArray
 
+# Rows of features that are multiplied and mapped at a time, so that products stay in the cache.
+ROWS_AT_A_TIME = 128
+
 
 @jit
 def start_features(initial: FloatArray, first: int, last: int, n_features: int) -> FloatArray:

@@ -4,7 +4,8 @@
 ``c' = f c + i g``, ``h' = o tanh(c')``. The state is ``[h, c]``.
 
 The loops over units are short and several, so that each needs few checks that its arrays do not
-overlap: LLVM vectorises a loop only up to eight of them.
+overlap (LLVM vectorises a loop only up to eight of them), and their indices start at 0, so that
+none of them can be negative.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ import numpy as np
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
 from .activations import sigmoid, tanh
-from .joined import load_inputs, start_features
+from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+
+# The gates, in PyTorch's order.
+I, F, G, O = 0, 1, 2, 3  # noqa: E741
 
 
 @jit
-def _activate_gates(a: FloatArray, n_units: int) -> None:
-    # Replace the pre-activations (4H,) of i, f, g, o by their values.
-    for j in range(2 * n_units):
-        a[j] = sigmoid(a[j])
-    for j in range(2 * n_units, 3 * n_units):
-        a[j] = tanh(a[j])
-    for j in range(3 * n_units, 4 * n_units):
-        a[j] = sigmoid(a[j])
+def _activate_gates(gates: FloatArray) -> None:
+    # Replace the pre-activations (4, H) by the values of the gates.
+    n_units = gates.shape[1]
+    for gate in (I, F, O):
+        for j in range(n_units):
+            gates[gate, j] = sigmoid(gates[gate, j])
+    for j in range(n_units):
+        gates[G, j] = tanh(gates[G, j])
 
 
 @jit_parallel
@@ -37,81 +41,91 @@ def simulate_lstm(
     initial: FloatArray,
     states: FloatArray,
 ) -> None:
-    """Write ``states (B, T, 2H)``, `chunk` trials at a time.
+    """Write ``states (B, T, 2, H)``, `chunk` trials at a time; the slots are ``h, c``.
 
     `inputs` is ``(B, T, I)``; `weight`, ``(m, 4H)``, multiplies the joined features;
-    `initial` is ``(B, 2H)``.
+    `initial` is ``(B, 2, H)``.
     """
-    n_trials, n_steps, n_state = states.shape
-    n_units = n_state // 2
+    n_trials, n_steps, _, n_units = states.shape
     for piece in numba.prange((n_trials + chunk - 1) // chunk):
         first = piece * chunk
         last = min(first + chunk, n_trials)
-        u = start_features(initial[:, :n_units], first, last, weight.shape[0])
-        cell = initial[first:last, n_units:].copy()
-        a = np.empty((last - first, 4 * n_units), states.dtype)
+        u = start_features(initial[:, 0], first, last, weight.shape[0])
+        cell = initial[first:last, 1].copy()
+        gates = np.empty((last - first, 4, n_units), states.dtype)
         for t in range(n_steps):
             load_inputs(inputs, first, last, t, u)
-            np.dot(u, weight, a)
+            np.dot(u, weight, gates.reshape(last - first, 4 * n_units))
             for b in range(first, last):
                 row = b - first
-                _activate_gates(a[row], n_units)
-                for i in range(n_units):
-                    cell[row, i] = (
-                        a[row, n_units + i] * cell[row, i] + a[row, i] * a[row, 2 * n_units + i]
+                _activate_gates(gates[row])
+                for j in range(n_units):
+                    cell[row, j] = (
+                        gates[row, F, j] * cell[row, j] + gates[row, I, j] * gates[row, G, j]
                     )
-                for i in range(n_units):
-                    u[row, i] = a[row, 3 * n_units + i] * tanh(cell[row, i])
-                for i in range(n_units):
-                    states[b, t, i] = u[row, i]
-                for i in range(n_units):
-                    states[b, t, n_units + i] = cell[row, i]
+                for j in range(n_units):
+                    u[row, j] = gates[row, O, j] * tanh(cell[row, j])
+                for j in range(n_units):
+                    states[b, t, 0, j] = u[row, j]
+                for j in range(n_units):
+                    states[b, t, 1, j] = cell[row, j]
+
+
+@jit
+def _differentiate_row(
+    gates: FloatArray, cell: FloatArray, q: FloatArray, gains: FloatArray, carry: FloatArray
+) -> None:
+    # gates (4, H) hold the values and cell (H,) the previous c; gains are (4, 2, H) and carry is
+    # (2, 2, H). q (H,) is scratch: tanh(c'), and then the derivative of h' by c'.
+    n_units = cell.size
+    one, zero = cell.dtype.type(1.0), cell.dtype.type(0.0)
+    for j in range(n_units):
+        q[j] = tanh(gates[F, j] * cell[j] + gates[I, j] * gates[G, j])
+    for j in range(n_units):
+        gains[O, 0, j] = q[j] * gates[O, j] * (one - gates[O, j])
+        gains[O, 1, j] = zero
+    for j in range(n_units):
+        q[j] = gates[O, j] * (one - q[j] * q[j])
+    for j in range(n_units):
+        gains[I, 1, j] = gates[G, j] * gates[I, j] * (one - gates[I, j])
+    for j in range(n_units):
+        gains[F, 1, j] = cell[j] * gates[F, j] * (one - gates[F, j])
+    for j in range(n_units):
+        gains[G, 1, j] = gates[I, j] * (one - gates[G, j] * gates[G, j])
+    for gate in (I, F, G):
+        for j in range(n_units):
+            gains[gate, 0, j] = q[j] * gains[gate, 1, j]
+    for j in range(n_units):
+        carry[0, 1, j] = q[j] * gates[F, j]
+        carry[1, 1, j] = gates[F, j]
+    for j in range(n_units):
+        carry[0, 0, j] = zero
+        carry[1, 0, j] = zero
 
 
 @jit_parallel
 def differentiate_lstm(
-    pre_activations: FloatArray, previous: FloatArray, gains: FloatArray, carry: FloatArray
+    features: FloatArray,
+    weight: FloatArray,
+    previous: FloatArray,
+    chunk: int,
+    gains: FloatArray,
+    carry: FloatArray,
 ) -> None:
-    """Write the gains of ``i, f, g, o`` and the carry.
+    """Write the gains of ``i, f, g, o`` and the carry, `chunk` rows a piece.
 
-    ``pre_activations (M, 4H)``, which are overwritten; ``previous (M, 2H)``,
+    ``features (M, m)`` and ``weight (m, 4H)`` are joined ones, ``previous (M, 2, H)``,
     ``gains (M, 4, 2, H)``, ``carry (M, 2, 2, H)``, the slots being ``h, c``.
     """
-    n_rows, n_state = previous.shape
-    n_units = n_state // 2
-    one, zero = previous.dtype.type(1.0), previous.dtype.type(0.0)
-    for row in numba.prange(n_rows):
-        a = pre_activations[row]
-        _activate_gates(a, n_units)
-        saturation = carry[row, 0, 0]
-        for i in range(n_units):
-            saturation[i] = tanh(
-                a[n_units + i] * previous[row, n_units + i] + a[i] * a[2 * n_units + i]
-            )
-        for i in range(n_units):
-            o = a[3 * n_units + i]
-            gains[row, 3, 0, i] = saturation[i] * o * (one - o)
-            gains[row, 3, 1, i] = zero
-        # From here on this is the derivative of h' by c'.
-        for i in range(n_units):
-            saturation[i] = a[3 * n_units + i] * (one - saturation[i] * saturation[i])
-        for i in range(n_units):
-            derivative = a[2 * n_units + i] * a[i] * (one - a[i])
-            gains[row, 0, 1, i] = derivative
-            gains[row, 0, 0, i] = saturation[i] * derivative
-        for i in range(n_units):
-            f = a[n_units + i]
-            derivative = previous[row, n_units + i] * f * (one - f)
-            gains[row, 1, 1, i] = derivative
-            gains[row, 1, 0, i] = saturation[i] * derivative
-        for i in range(n_units):
-            g = a[2 * n_units + i]
-            derivative = a[i] * (one - g * g)
-            gains[row, 2, 1, i] = derivative
-            gains[row, 2, 0, i] = saturation[i] * derivative
-        for i in range(n_units):
-            carry[row, 1, 1, i] = a[n_units + i]
-            carry[row, 0, 1, i] = saturation[i] * a[n_units + i]
-        for i in range(n_units):
-            carry[row, 1, 0, i] = zero
-            saturation[i] = zero
+    n_rows, _, n_units = previous.shape
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        end = min((piece + 1) * chunk, n_rows)
+        gates = np.empty((ROWS_AT_A_TIME, 4, n_units), features.dtype)
+        q = np.empty(n_units, features.dtype)
+        for first in range(piece * chunk, end, ROWS_AT_A_TIME):
+            last = min(first + ROWS_AT_A_TIME, end)
+            n_block = last - first
+            np.dot(features[first:last], weight, gates[:n_block].reshape(n_block, 4 * n_units))
+            for row in range(first, last):
+                _activate_gates(gates[row - first])
+                _differentiate_row(gates[row - first], previous[row, 1], q, gains[row], carry[row])

@@ -221,7 +221,8 @@ def propagate_column(
         first = piece * chunk
         last = min(first + chunk, n_trials)
         read = np.empty((last - first, n_units), out.dtype)
-        product = np.empty((last - first, weight_transposed.shape[1]), out.dtype)
+        product = np.empty((last - first, n_recurrent, n_units), out.dtype)
+        flat = product.reshape(last - first, n_recurrent * n_units)
         for t in range(1, n_steps):
             for b in range(first, last):
                 for i in range(n_units):
@@ -229,7 +230,7 @@ def propagate_column(
                 if has_inner:
                     for i in range(n_units):
                         read[b - first, i] *= inner[b, t, i]
-            np.dot(read, weight_transposed, product)
+            np.dot(read, weight_transposed, flat)
             for b in range(first, last):
                 for s in range(n_slots):
                     for source in range(n_slots):
@@ -237,9 +238,7 @@ def propagate_column(
                             out[b, t, s, i] += carry[b, t, s, source, i] * out[b, t - 1, source, i]
                     for r in range(n_recurrent):
                         for i in range(n_units):
-                            out[b, t, s, i] += (
-                                gains[b, t, r, s, i] * product[b - first, r * n_units + i]
-                            )
+                            out[b, t, s, i] += gains[b, t, r, s, i] * product[b - first, r, i]
 
 
 @jit_parallel
@@ -258,21 +257,18 @@ def propagate_column_adjoint(
     for piece in numba.prange((n_trials + chunk - 1) // chunk):
         first = piece * chunk
         last = min(first + chunk, n_trials)
-        gathered = np.empty((last - first, weight.shape[0]), out.dtype)
+        gathered = np.empty((last - first, n_recurrent, n_units), out.dtype)
+        flat = gathered.reshape(last - first, n_recurrent * n_units)
         product = np.empty((last - first, n_units), out.dtype)
         for t in range(n_steps - 1, 0, -1):
             for b in range(first, last):
                 for r in range(n_recurrent):
                     for i in range(n_units):
-                        gathered[b - first, r * n_units + i] = (
-                            gains[b, t, r, 0, i] * out[b, t, 0, i]
-                        )
+                        gathered[b - first, r, i] = gains[b, t, r, 0, i] * out[b, t, 0, i]
                     for s in range(1, n_slots):
                         for i in range(n_units):
-                            gathered[b - first, r * n_units + i] += (
-                                gains[b, t, r, s, i] * out[b, t, s, i]
-                            )
-            np.dot(gathered, weight, product)
+                            gathered[b - first, r, i] += gains[b, t, r, s, i] * out[b, t, s, i]
+            np.dot(flat, weight, product)
             for b in range(first, last):
                 if has_inner:
                     for i in range(n_units):

@@ -8,7 +8,7 @@ import numpy as np
 from .._jit import jit_parallel
 from .._typing import FloatArray
 from .activations import activate, activation_derivative
-from .joined import load_inputs, start_features
+from .joined import ROWS_AT_A_TIME, load_inputs, start_features
 
 
 @jit_parallel
@@ -45,12 +45,24 @@ def simulate_rate(
 
 @jit_parallel
 def differentiate_rate(
-    pre_activations: FloatArray, leak: float, activation: int, gains: FloatArray
+    features: FloatArray,
+    weight: FloatArray,
+    leak: float,
+    activation: int,
+    chunk: int,
+    gains: FloatArray,
 ) -> None:
-    """Write the gain ``leak phi'(a)`` for flat `pre_activations` to flat `gains`.
+    """Write ``gains (M, H)``, ``leak phi'(a)`` for ``a = features weight``, `chunk` rows a piece.
 
-    Both may be the same array.
+    ``features (M, m)`` and ``weight (m, H)`` are joined ones.
     """
+    n_rows, n_units = gains.shape
     rate = gains.dtype.type(leak)
-    for i in numba.prange(gains.size):
-        gains[i] = rate * activation_derivative(pre_activations[i], activation)
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        end = min((piece + 1) * chunk, n_rows)
+        for first in range(piece * chunk, end, ROWS_AT_A_TIME):
+            last = min(first + ROWS_AT_A_TIME, end)
+            np.dot(features[first:last], weight, gains[first:last])
+            for row in range(first, last):
+                for i in range(n_units):
+                    gains[row, i] = rate * activation_derivative(gains[row, i], activation)

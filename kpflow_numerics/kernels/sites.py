@@ -1,9 +1,12 @@
 """Products with the parameter Jacobian of one group of weight sites that share their features.
 
 ``features X (M, m)`` with ``M = B T``; ``gains (M, G, S, H)``, of which the sites
-``first .. first + n_sites - 1`` belong to the group; state blocks ``(M, S, H, k)``; parameter
-blocks ``(n_sites, H, m, k)``. Different units never meet, so the work is divided over units and
-the temporary memory stays that of a few units.
+``first_site .. first_site + n_sites - 1`` belong to the group; state blocks ``(M, S, H, k)``;
+parameter blocks ``(n_sites, H, m, k)``. Different units never meet, so the work is divided over
+units and the temporary memory stays that of a few units.
+
+LLVM vectorises the inner loops because their indices start at 0: arrays that products take as
+matrices have three axes or more for the loops.
 """
 
 from __future__ import annotations
@@ -14,40 +17,80 @@ import numpy as np
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
 
+# Rows that are gathered and multiplied at a time, so that they stay in the cache.
+ROWS_AT_A_TIME = 128
+ROWS_OF_A_COLUMN = 256
+
 
 @jit
-def _gather(
-    gains: FloatArray, site: int, first_unit: int, q: FloatArray, gathered: FloatArray
+def _pull_back(
+    features: FloatArray,
+    gains: FloatArray,
+    first_site: int,
+    first_unit: int,
+    q: FloatArray,
+    core: FloatArray,
 ) -> None:
-    # gathered[(b, t), (unit, column)] = sum_s gains[s] q_s for some units of one site.
+    # core (n_sites, m, n_chunk, k) = X* (D^g* q) for some units, starting at first_unit.
     n_rows, n_slots, _, k = q.shape
-    n_chunk = gathered.shape[1] // k
-    for row in range(n_rows):
-        for u in range(n_chunk):
-            i = first_unit + u
-            g = gains[row, site, 0, i]
-            for j in range(k):
-                gathered[row, u * k + j] = g * q[row, 0, i, j]
-            for s in range(1, n_slots):
-                g = gains[row, site, s, i]
-                for j in range(k):
-                    gathered[row, u * k + j] += g * q[row, s, i, j]
+    n_sites, n_features, n_chunk, _ = core.shape
+    gathered = np.empty((ROWS_AT_A_TIME, n_chunk, k), q.dtype)
+    product = np.empty((n_features, n_chunk, k), q.dtype)
+    core[:] = 0.0
+    for first in range(0, n_rows, ROWS_AT_A_TIME):
+        n_block = min(ROWS_AT_A_TIME, n_rows - first)
+        for g in range(n_sites):
+            site = first_site + g
+            for row in range(n_block):
+                for u in range(n_chunk):
+                    i = first_unit + u
+                    gain = gains[first + row, site, 0, i]
+                    for j in range(k):
+                        gathered[row, u, j] = gain * q[first + row, 0, i, j]
+                    for s in range(1, n_slots):
+                        gain = gains[first + row, site, s, i]
+                        for j in range(k):
+                            gathered[row, u, j] += gain * q[first + row, s, i, j]
+            np.dot(
+                features[first : first + n_block].T,
+                gathered[:n_block].reshape(n_block, n_chunk * k),
+                product.reshape(n_features, n_chunk * k),
+            )
+            for c in range(n_features):
+                for u in range(n_chunk):
+                    for j in range(k):
+                        core[g, c, u, j] += product[c, u, j]
 
 
 @jit
-def _scatter(
-    gains: FloatArray, site: int, first_unit: int, gathered: FloatArray, out: FloatArray
+def _push_forward(
+    features: FloatArray,
+    gains: FloatArray,
+    first_site: int,
+    first_unit: int,
+    core: FloatArray,
+    out: FloatArray,
 ) -> None:
-    # The adjoint of _gather, added to out.
+    # out += sum_g D^g (X core_g) for some units, starting at first_unit.
     n_rows, n_slots, _, k = out.shape
-    n_chunk = gathered.shape[1] // k
-    for row in range(n_rows):
-        for u in range(n_chunk):
-            i = first_unit + u
-            for s in range(n_slots):
-                g = gains[row, site, s, i]
-                for j in range(k):
-                    out[row, s, i, j] += g * gathered[row, u * k + j]
+    n_sites, n_features, n_chunk, _ = core.shape
+    product = np.empty((ROWS_AT_A_TIME, n_chunk, k), out.dtype)
+    for first in range(0, n_rows, ROWS_AT_A_TIME):
+        n_block = min(ROWS_AT_A_TIME, n_rows - first)
+        for g in range(n_sites):
+            site = first_site + g
+            np.dot(
+                features[first : first + n_block],
+                core[g].reshape(n_features, n_chunk * k),
+                product[:n_block].reshape(n_block, n_chunk * k),
+            )
+            for row in range(n_block):
+                for u in range(n_chunk):
+                    i = first_unit + u
+                    for s in range(n_slots):
+                        gain = gains[first + row, site, s, i]
+                        for j in range(k):
+                            out[first + row, s, i, j] += gain * product[row, u, j]
 
 
 @jit_parallel
@@ -55,7 +98,7 @@ def add_site_gram(
     features: FloatArray,
     multiplicity: FloatArray,
     gains: FloatArray,
-    first: int,
+    first_site: int,
     n_sites: int,
     chunk: int,
     q: FloatArray,
@@ -66,77 +109,131 @@ def add_site_gram(
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        gathered = np.empty((q.shape[0], n_chunk * k), q.dtype)
-        core = np.empty((features.shape[1], n_chunk * k), q.dtype)
-        for site in range(first, first + n_sites):
-            _gather(gains, site, first_unit, q, gathered)
-            np.dot(features.T, gathered, core)
+        core = np.empty((n_sites, features.shape[1], n_chunk, k), q.dtype)
+        _pull_back(features, gains, first_site, first_unit, q, core)
+        for g in range(n_sites):
             for c in range(features.shape[1]):
                 if multiplicity[c] != 1.0:
-                    for j in range(n_chunk * k):
-                        core[c, j] *= multiplicity[c]
-            np.dot(features, core, gathered)
-            _scatter(gains, site, first_unit, gathered, out)
+                    for u in range(n_chunk):
+                        for j in range(k):
+                            core[g, c, u, j] *= multiplicity[c]
+        _push_forward(features, gains, first_site, first_unit, core, out)
 
 
 @jit_parallel
 def site_vjp(
     features: FloatArray,
     gains: FloatArray,
-    first: int,
+    first_site: int,
     chunk: int,
     q: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Write ``X* (D^g* q)`` of each site to ``out (n_sites, H, m, k)``."""
-    n_units, k = q.shape[2], q.shape[3]
+    """Write ``X* (D^g* q)`` of each site to ``out (n_sites, H, m, k)``, `chunk` units at a time."""
+    n_sites, n_units, n_features, k = out.shape
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        gathered = np.empty((q.shape[0], n_chunk * k), q.dtype)
-        core = np.empty((features.shape[1], n_chunk * k), q.dtype)
-        for g in range(out.shape[0]):
-            _gather(gains, first + g, first_unit, q, gathered)
-            np.dot(features.T, gathered, core)
+        core = np.empty((n_sites, n_features, n_chunk, k), q.dtype)
+        _pull_back(features, gains, first_site, first_unit, q, core)
+        for g in range(n_sites):
             for u in range(n_chunk):
-                for c in range(features.shape[1]):
+                for c in range(n_features):
                     for j in range(k):
-                        out[g, first_unit + u, c, j] = core[c, u * k + j]
+                        out[g, first_unit + u, c, j] = core[g, c, u, j]
 
 
 @jit_parallel
 def add_site_jvp(
     features: FloatArray,
     gains: FloatArray,
-    first: int,
+    first_site: int,
     chunk: int,
     v: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Add ``sum_g D^g (X v_g)`` for ``v (n_sites, H, m, k)`` to ``out (M, S, H, k)``."""
-    n_units, k = out.shape[2], out.shape[3]
+    """Add ``sum_g D^g (X v_g)`` for ``v (n_sites, H, m, k)`` to `out`, `chunk` units at a time."""
+    n_sites, n_units, n_features, k = v.shape
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        gathered = np.empty((out.shape[0], n_chunk * k), out.dtype)
-        core = np.empty((features.shape[1], n_chunk * k), out.dtype)
-        for g in range(v.shape[0]):
+        core = np.empty((n_sites, n_features, n_chunk, k), v.dtype)
+        for g in range(n_sites):
             for u in range(n_chunk):
-                for c in range(features.shape[1]):
+                for c in range(n_features):
                     for j in range(k):
-                        core[c, u * k + j] = v[g, first_unit + u, c, j]
-            np.dot(features, core, gathered)
-            _scatter(gains, first + g, first_unit, gathered, out)
+                        core[g, c, u, j] = v[g, first_unit + u, c, j]
+        _push_forward(features, gains, first_site, first_unit, core, out)
 
 
 @jit_parallel
-def gather_column(gains: FloatArray, q: FloatArray, gathered: FloatArray) -> None:
-    """Write ``D^g* q`` of every site for one column ``q (M, S, H)`` to ``(M, G, H)``."""
-    n_rows, n_sites, n_slots, n_units = gains.shape
-    for row in numba.prange(n_rows):
-        for g in range(n_sites):
-            for i in range(n_units):
-                gathered[row, g, i] = gains[row, g, 0, i] * q[row, 0, i]
-            for s in range(1, n_slots):
-                for i in range(n_units):
-                    gathered[row, g, i] += gains[row, g, s, i] * q[row, s, i]
+def site_vjp_column(
+    features: FloatArray,
+    gains: FloatArray,
+    first_site: int,
+    chunk: int,
+    q: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Write ``X* (D^g* q)`` of one column ``q (M, S, H)`` to `out`, one share for each piece.
+
+    ``out (pieces, m, n_sites H)`` must be summed over the pieces of `chunk` rows.
+    """
+    n_rows, n_slots, n_units = q.shape
+    n_sites = out.shape[2] // n_units
+    for piece in numba.prange(out.shape[0]):
+        end = min((piece + 1) * chunk, n_rows)
+        gathered = np.empty((ROWS_OF_A_COLUMN, n_sites, n_units), q.dtype)
+        product = np.empty((out.shape[1], out.shape[2]), q.dtype)
+        out[piece] = 0.0
+        for first in range(piece * chunk, end, ROWS_OF_A_COLUMN):
+            last = min(first + ROWS_OF_A_COLUMN, end)
+            for row in range(first, last):
+                for g in range(n_sites):
+                    for i in range(n_units):
+                        gathered[row - first, g, i] = (
+                            gains[row, first_site + g, 0, i] * q[row, 0, i]
+                        )
+                    for s in range(1, n_slots):
+                        for i in range(n_units):
+                            gathered[row - first, g, i] += (
+                                gains[row, first_site + g, s, i] * q[row, s, i]
+                            )
+            n_block = last - first
+            flat = gathered[:n_block].reshape(n_block, n_sites * n_units)
+            np.dot(features[first:last].T, flat, product)
+            for c in range(product.shape[0]):
+                for j in range(product.shape[1]):
+                    out[piece, c, j] += product[c, j]
+
+
+@jit_parallel
+def add_site_jvp_column(
+    features: FloatArray,
+    gains: FloatArray,
+    first_site: int,
+    chunk: int,
+    core: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Add ``sum_g D^g (X v_g)`` of one column to ``out (M, S, H)``, `chunk` rows a piece.
+
+    ``core (m, n_sites H)`` holds the parameters as :func:`site_vjp_column` gives them.
+    """
+    n_rows, n_slots, n_units = out.shape
+    n_sites = core.shape[1] // n_units
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        end = min((piece + 1) * chunk, n_rows)
+        product = np.empty((ROWS_OF_A_COLUMN, n_sites, n_units), out.dtype)
+        for first in range(piece * chunk, end, ROWS_OF_A_COLUMN):
+            last = min(first + ROWS_OF_A_COLUMN, end)
+            n_block = last - first
+            flat = product[:n_block].reshape(n_block, n_sites * n_units)
+            np.dot(features[first:last], core, flat)
+            for row in range(first, last):
+                for g in range(n_sites):
+                    for s in range(n_slots):
+                        for i in range(n_units):
+                            out[row, s, i] += (
+                                gains[row, first_site + g, s, i] * product[row - first, g, i]
+                            )
