@@ -11,6 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from .._typing import DTypeLike, FloatArray
 from .._validation import InputError, InputTypeError, MemoryLimitError
+from ..linearization import Linearization
 
 
 class StructuredOperator(LinearOperator, ABC):
@@ -155,3 +156,13 @@ class ScaledOperator(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self.scale * self.operator._apply_adjoint_block(block)
+
+
+def check_linearization(linearization: Linearization) -> Linearization:
+    """Return `linearization` if it is one."""
+    if not isinstance(linearization, Linearization):
+        raise InputTypeError(
+            "linearization must be a Linearization, as kpf.linearize(trajectory) returns it; got "
+            f"{type(linearization).__name__}."
+        )
+    return linearization

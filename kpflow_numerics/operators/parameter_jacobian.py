@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._typing import FloatArray
 from ..linearization import Linearization
-from .base import StructuredOperator
+from .base import StructuredOperator, check_linearization
 
 
 class ParameterJacobian(StructuredOperator):
@@ -34,7 +34,7 @@ class ParameterJacobian(StructuredOperator):
     """
 
     def __init__(self, linearization: Linearization) -> None:
-        self.linearization = linearization
+        self.linearization = check_linearization(linearization)
         super().__init__((linearization.n_parameters,), linearization.dims, linearization.dtype)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:

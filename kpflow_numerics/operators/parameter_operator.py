@@ -12,7 +12,7 @@ from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
 from . import _site_gram
-from .base import ScaledOperator, StructuredOperator
+from .base import ScaledOperator, StructuredOperator, check_linearization
 from .parameter_jacobian import ParameterJacobian
 
 
@@ -54,7 +54,7 @@ class ParameterOperator(StructuredOperator):
     positive_semidefinite = True
 
     def __init__(self, linearization: Linearization, normalization: str = "sum") -> None:
-        self.linearization = linearization
+        self.linearization = check_linearization(linearization)
         self.normalization = check_choice(normalization, "normalization", ("sum", "mean"))
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._typing import FloatArray
 from ..linearization import Linearization
-from .base import StructuredOperator
+from .base import StructuredOperator, check_linearization
 from .inverse_propagator import InversePropagator
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Propagator(StructuredOperator):
     """
 
     def __init__(self, linearization: Linearization) -> None:
-        self.linearization = linearization
+        self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
 
     @cached_property

@@ -13,7 +13,7 @@ from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _gramians
-from .base import StructuredOperator
+from .base import StructuredOperator, check_linearization
 from .propagator import Propagator
 
 Result = TypeVar("Result")
@@ -48,7 +48,7 @@ class PropagatorGram(StructuredOperator):
     positive_semidefinite = True
 
     def __init__(self, linearization: Linearization) -> None:
-        self.linearization = linearization
+        self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
 
     @cached_property

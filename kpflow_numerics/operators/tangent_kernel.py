@@ -11,7 +11,7 @@ from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _kernel_trace
-from .base import StructuredOperator
+from .base import StructuredOperator, check_linearization
 from .sensitivity import Sensitivity
 
 
@@ -50,7 +50,7 @@ class TangentKernel(StructuredOperator):
     positive_semidefinite = True
 
     def __init__(self, linearization: Linearization) -> None:
-        self.linearization = linearization
+        self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
 
     @cached_property
