@@ -81,8 +81,10 @@ def write_analyses(file: h5py.File, analyses: Sequence[NetworkAnalysis]) -> None
     )  # fmt: skip
     recipes = _in_order(entry.recipe for analysis in analyses for entry in analysis.ranks)
     add_dimension(group, "checkpoint", len(analyses))
-    add_coordinate(group, "operator", operators, long_name="operator; P stands for P P*")
-    add_coordinate(group, "recipe", recipes, long_name="recipe of the effective rank")
+    add_coordinate(group, "operator", operators, dtype=object,
+                   long_name="operator; P stands for P P*")  # fmt: skip
+    add_coordinate(group, "recipe", recipes, dtype=object,
+                   long_name="recipe of the effective rank")  # fmt: skip
     add_variable(group, "iteration", ["checkpoint"], long_name="updates made before",
                  data=np.array([analysis.iteration for analysis in analyses]))  # fmt: skip
     for name, long_name in (

@@ -45,10 +45,11 @@ def add_coordinate(
 ) -> h5py.Dataset:
     """Add a dimension whose places have values, such as the names of operators."""
     array = np.asarray(values, dtype=dtype)
+    is_text = array.dtype.kind in "UO"
     scale = group.create_dataset(
         name,
-        data=array.astype(object) if array.dtype.kind in "UO" else array,
-        dtype=TEXT if array.dtype.kind in "UO" else array.dtype,
+        data=array.astype(object) if is_text else array,
+        dtype=TEXT if is_text else array.dtype,
         maxshape=(None,) if growing else None,
         chunks=(512,) if growing else None,
     )
