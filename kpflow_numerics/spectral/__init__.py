@@ -15,13 +15,13 @@ by these names; all of them are optional.
     For the smallest singular values.
 ``exact_trace()``, ``exact_eigenvalues()``, ``exact_eigenpairs(k)``, ``exact_partial_trace(over)``
     Of the operator, or of ``A A*`` where it is not self-adjoint. The eigenvalues are n, in any
-    order; the eigenpairs are a tuple ``(values, vectors)``. A method may raise
-    NotImplementedError.
+    order; the eigenpairs are a tuple ``(values, vectors)``; the partial trace has the kept axes
+    twice, or flat. None says that there is no closed form.
 ``exact_frobenius_norm()``
     Of the operator itself in either case.
 ``exact_cost(quantity)``
-    A :class:`~kpflow_numerics.results.Cost` (or None) of ``"trace"``, ``"frobenius_norm"``,
-    ``"eigenvalues"``, ``"eigenpairs"`` or ``"partial_trace"``.
+    A :class:`~kpflow_numerics.results.Cost` of ``"trace"``, ``"frobenius_norm"``,
+    ``"eigenvalues"``, ``"eigenpairs"`` or ``"partial_trace"``; None where there is no closed form.
 
 Convention: trace, spectrum, partial trace and effective rank of an operator that is not
 self-adjoint mean those of ``A A*``: of its singular values squared.

@@ -55,8 +55,8 @@ def ask_exact(
     Parameters
     ----------
     operator : LinearOperator
-        May have a method ``exact_<quantity>``, and ``exact_cost(quantity)``. A method that raises
-        NotImplementedError counts as absent.
+        May have a method ``exact_<quantity>``, and ``exact_cost(quantity)``, whose None says that
+        there is no closed form. A method that returns None has none for these arguments.
     quantity : str
         ``"trace"``, ``"frobenius_norm"``, ``"eigenvalues"``, ``"eigenpairs"`` or
         ``"partial_trace"``.
@@ -73,22 +73,24 @@ def ask_exact(
         None where the operator does not offer it or where it is too dear.
     """
     method = getattr(operator, f"exact_{quantity}", None)
+    estimate = getattr(operator, "exact_cost", None)
+    cost = None if method is None or estimate is None else estimate(quantity)
     name = type(operator).__name__
-    if method is not None:
-        estimate = getattr(operator, "exact_cost", None)
-        cost = estimate(quantity) if estimate is not None else None
-        if cost is not None and cost.memory_bytes > max_memory and required:
+    if method is not None and (estimate is None or cost is not None):
+        if cost is not None and required:
             remedy = 'Raise max_memory, use a smaller batch, or take method="auto".'
-            check_memory(cost.memory_bytes, max_memory, f"{name}.{method.__name__}()", remedy)
-        affordable = cost is None or (cost.memory_bytes <= max_memory and cost.flops <= EXACT_FLOPS)
-        if affordable or required:
-            try:
-                return method(*arguments), cost
-            except NotImplementedError:
-                pass
+            check_memory(cost.memory_bytes, max_memory, f"{name}.exact_{quantity}()", remedy)
+        if required or cost is None or _affordable(cost, max_memory):
+            value = method(*arguments)
+            if value is not None:
+                return value, cost
     if required:
         raise InputError(
-            f'method="exact" needs an operator with an exact_{quantity}() method, which this '
-            f'{name} does not offer; use method="auto".'
+            f'method="exact" needs a closed form, exact_{quantity}(), which this {name} does not '
+            'offer here; use method="auto".'
         )
     return None
+
+
+def _affordable(cost: Cost, max_memory: float) -> bool:
+    return cost.memory_bytes <= max_memory and cost.flops <= EXACT_FLOPS

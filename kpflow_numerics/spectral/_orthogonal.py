@@ -49,30 +49,29 @@ def orthonormalise(block: FloatArray, against: Sequence[FloatArray] = ()) -> Flo
     bases = [basis for basis in against if basis.shape[1]]
     room = block.shape[0] - sum(basis.shape[1] for basis in bases)
     precision = float(np.finfo(block.dtype).eps)
+    norms = column_norms(block)
+    kept = norms > 1e-3 * precision * float(np.max(norms, initial=0.0))
+    block = block[:, kept] / norms[kept].astype(block.dtype)
     for number in range(_MOST_PASSES):
-        if number == 0:
-            norms = column_norms(block)
-            block = _scaled(block, norms, 1e-3 * precision * float(np.max(norms, initial=0.0)))
-        removed = [basis.T @ block for basis in bases]
-        for basis, part in zip(bases, removed, strict=True):
-            block = block - basis @ part
-        # What is left of a unit column is rounding noise below this; in later passes nothing
-        # should be left to remove, so a column that shrinks was noise.
-        block = _scaled(block, column_norms(block), 4 * precision if number == 0 else 0.1)
+        parts = [basis.T @ block for basis in bases]
+        for basis, part in zip(bases, parts, strict=True):
+            block -= basis @ part
+        # Below this, what is left of a unit column is rounding noise. In later passes nothing
+        # should be left to remove, so that a column which shrinks was noise.
+        norms = column_norms(block)
+        kept = norms > (4 * precision if number == 0 else 0.1)
+        if not kept.all():
+            block, norms = block[:, kept], norms[kept]
         if block.shape[1] == 0:
             return block
-        values, vectors = np.linalg.eigh((block.T @ block).astype(np.float64))
+        gram = (block.T @ block).astype(np.float64) / np.outer(norms, norms)
+        values, vectors = np.linalg.eigh(gram)
         kept = values > (10 * len(values) * precision if number == 0 else 0.01)
         kept[: max(0, len(values) - room)] = False
-        block = block @ (vectors[:, kept] / np.sqrt(values[kept])).astype(block.dtype)
-        leak = max((float(np.max(np.abs(part), initial=0.0)) for part in removed), default=0.0)
+        rotation = vectors[:, kept] / np.sqrt(values[kept]) / norms[:, None]
+        block = block @ rotation.astype(block.dtype)
+        leak = max((float(np.max(np.abs(part), initial=0.0)) for part in parts), default=0.0)
         drift = float(np.max(np.abs(values - 1)))
-        if number > 0 and max(leak, drift) < 100 * precision * np.sqrt(block.shape[1]):
+        if number > 0 and max(leak, drift) < 100 * precision * np.sqrt(len(values)):
             break
     return block
-
-
-def _scaled(block: FloatArray, norms: FloatArray, least: float) -> FloatArray:
-    """Return the columns longer than `least`, at unit length."""
-    kept = norms > least
-    return (block[:, kept] / norms[kept]).astype(block.dtype, copy=False)

@@ -24,7 +24,7 @@ BLOCK_COLUMNS = 16
 
 _SMALLEST_BLOCK = 4
 _RESTARTS_WITHOUT_GAIN = 25
-_ROWS = 8192
+_ROWS = 32_768
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,8 @@ class RitzBasis:
     def __init__(self, n: int, capacity: int, dtype: np.dtype[Any]) -> None:
         self.capacity = capacity
         self.size = 0
-        self._vectors = np.empty((n, capacity), dtype=dtype)
-        self._images = np.empty((n, capacity), dtype=dtype)
+        self._vectors = np.empty((n, capacity), dtype=dtype, order="F")
+        self._images = np.empty((n, capacity), dtype=dtype, order="F")
         self._quotient = np.zeros((capacity, capacity))
 
     @property
@@ -77,7 +77,7 @@ class RitzBasis:
     def residuals(self, values: FloatArray, coefficients: FloatArray) -> FloatArray:
         """Return ``A v - value v`` for Ritz pairs."""
         images: FloatArray = self._images[:, : self.size] @ coefficients.astype(self._images.dtype)
-        images -= self.combine(coefficients) * values.astype(images.dtype)
+        images -= self.combine(coefficients * values)
         return images
 
     def restart(self, values: FloatArray, coefficients: FloatArray) -> None:

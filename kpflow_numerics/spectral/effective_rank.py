@@ -33,6 +33,7 @@ def effective_rank(
     *,
     weighting: str = "eigenvalue",
     n_pairs: int = DEFAULT_PAIRS,
+    known_pairs: EigenResult | None = None,
     n_matvecs: int = DEFAULT_PRODUCTS,
     rng: RNGLike = 0,
     max_memory: float | None = None,
@@ -64,6 +65,9 @@ def effective_rank(
         What the weights are; the bounds know ``"eigenvalue"`` only.
     n_pairs : int
         Eigenpairs for the bounds. More of them narrow the interval.
+    known_pairs : EigenResult, optional
+        Leading eigenpairs of this operator that are known already, for the bounds in the place of
+        `n_pairs` new ones. Their products are not counted again.
     n_matvecs : int
         Budget of the estimator of the trace, where it is needed.
     rng : int, SeedSequence or Generator
@@ -112,7 +116,9 @@ def effective_rank(
     if method == "auto":
         method = _cheapest(view, weighting, memory, max_size)
     if method == "bounds":
-        return _bounds(view, recipe, weighting, n_pairs, n_matvecs, generator, memory)
+        return _bounds(
+            view, recipe, weighting, n_pairs, known_pairs, n_matvecs, generator, memory
+        )
     spectrum = eigenvalues(
         view.operator,
         method,
@@ -181,6 +187,7 @@ def _bounds(
     recipe: str,
     weighting: str,
     n_pairs: int,
+    known_pairs: EigenResult | None,
     n_matvecs: int,
     rng: np.random.Generator,
     max_memory: float,
@@ -198,13 +205,15 @@ def _bounds(
             "self_adjoint=False for the rank of its squared singular values."
         )
     rank_bound = view.smaller_side
-    pairs = top_eigenpairs(
-        view.operator,
-        min(n_pairs, rank_bound),
-        max_memory=max_memory,
-        self_adjoint=view.self_adjoint,
-        rng=rng,
-    )
+    pairs = known_pairs
+    if pairs is None:
+        pairs = top_eigenpairs(
+            view.operator,
+            min(n_pairs, rank_bound),
+            max_memory=max_memory,
+            self_adjoint=view.self_adjoint,
+            rng=rng,
+        )
     total = trace(
         view.operator,
         n_matvecs=n_matvecs,
@@ -212,7 +221,8 @@ def _bounds(
         max_memory=max_memory,
         self_adjoint=view.self_adjoint,
     )
-    products = view.n_matvecs + pairs.n_matvecs + total.n_matvecs
+    products = view.n_matvecs + total.n_matvecs
+    products += pairs.n_matvecs if known_pairs is None else 0
     # A trace cannot be below the sum of the eigenvalues found.
     least = float(np.sum(np.maximum(pairs.values, 0), dtype=np.float64))
     middle = max(total.value, least)

@@ -93,18 +93,18 @@ def partial_trace(
     max_products = check_integer(max_products, "max_products")
     memory = check_max_memory(max_memory)
     kept = tuple(name for name in AXES if name not in traced)
+    size = math.prod(lengths[AXES.index(name)] for name in kept)
     if method in ("auto", "exact"):
         found = view.ask_exact(
             "partial_trace", traced, max_memory=memory, required=method == "exact"
         )
         if found is not None:
-            matrix = np.asarray(found[0])
+            matrix = np.asarray(found[0]).reshape(size, size)
             return ReducedMatrix(
                 matrix, traced, kept, "partial trace", "exact", view.n_matvecs, found[1]
             )
         factor_is_shorter = view.factor is not None and view.factor.shape[1] <= view.n
         method = "gram" if factor_is_shorter else "dense"
-    size = math.prod(lengths[AXES.index(name)] for name in kept)
     work = 4.0 * PRODUCT_COLUMNS * view.n * view.dtype.itemsize
     needed = float(size) ** 2 * view.dtype.itemsize + work
     check_memory(
