@@ -62,7 +62,7 @@ _HOMES = {
     ),
     "interop": ("Network", "load_network", "save_network"),
     "store": ("RunFile", "StoreError"),
-    "analysis": ("validate",),
+    "analysis": ("NetworkAnalysis", "analyze_network", "validate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("cells", "operators", "plotting", "tasks", "testing", "training")

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
-from .._typing import FloatArray
-from .._validation import InputError
-from ..results import Estimate
+import numpy as np
 
-DEFAULT_RECIPES = {
+from .._typing import ArrayLike, FloatArray, ParamsLike, RNGLike
+from .._validation import (
+    InputError,
+    InputTypeError,
+    check_choice,
+    check_integer,
+    check_real,
+    check_rng,
+)
+from ..cells import Cell
+from ..linearization import linearize
+from ..operators import ParameterOperator, Propagator, StructuredOperator, TangentKernel
+from ..results import EigenResult, Estimate
+from ..spectral import (
+    DEFAULT_MAX_MEMORY,
+    RECIPES,
+    effective_rank,
+    eigenvalues,
+    rank_from_weights,
+    top_eigenpairs,
+)
+from ..tasks import Task, TrialBatch
+from ..training import MeanSquaredError, apply_readout
+from ..training.readout import check_readout
+from ..trajectory import Trajectory, simulate
+from .modes import mode_courses
+from .principal_components import principal_components
+
+DEFAULT_RECIPES: Mapping[str, tuple[str, ...]] = {
     "K": ("participation-ratio", "variance-95-interpolated", "entropy", "stable"),
     "P": ("participation-ratio",),
     "NTK": ("participation-ratio",),
@@ -96,3 +124,222 @@ class NetworkAnalysis:
         raise InputError(
             f"The analysis holds no effective rank of {operator!r} by {recipe!r}; it holds {held}."
         )
+
+
+def analyze_network(
+    cell: Cell,
+    params: ParamsLike,
+    batch: TrialBatch,
+    *,
+    task: Task | None = None,
+    iteration: int = 0,
+    readout: ParamsLike | None = None,
+    h0: ArrayLike | None = None,
+    recipes: Mapping[str, Sequence[str]] = DEFAULT_RECIPES,
+    n_eigenpairs: int = 20,
+    n_modes: int = 3,
+    tolerance: float = 1e-6,
+    max_memory: float = DEFAULT_MAX_MEMORY,
+    warm_start: MutableMapping[str, FloatArray] | None = None,
+    rng: RNGLike = 0,
+) -> NetworkAnalysis:
+    """Measure ranks, spectra, modes and principal components of a network.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell.
+    params : mapping of str to array_like
+        Its parameters, whose precision is that of the whole analysis.
+    batch : TrialBatch
+        The trials along which the network is linearised.
+    task : Task, optional
+        Judges the outputs; without it the accuracy is NaN.
+    iteration : int
+        Iteration of training that the parameters are of.
+    readout : mapping of str to array_like, optional
+        ``weight (O, H)`` and ``bias (O,)``; without it loss and accuracy are NaN.
+    h0 : array_like, shape (N,) or (B, N), optional
+        Initial state; zero by default.
+    recipes : mapping of str to sequence of str
+        Recipes of effective rank for each of ``"K"``, ``"P"`` and ``"NTK"``; an operator that is
+        left out gets no rank.
+    n_eigenpairs : int
+        Leading eigenpairs of K, P P* and the NTK, at most the rank that each can have. More of
+        them narrow the bounds of the NTK's rank.
+    n_modes : int
+        Modes of K and the NTK whose courses are kept.
+    tolerance : float
+        Residuals of the eigenpairs relative to the operator's norm. The error of an eigenvalue is
+        at most this, and mostly about its square.
+    max_memory : float
+        Bytes of working memory that any one computation may take.
+    warm_start : mutable mapping of str to ndarray, optional
+        Give the same (at first empty) dict for the checkpoints of one run: it takes the
+        eigenvectors found, and the iterative solvers start from those of the checkpoint before.
+        Results then differ in their last digits from those without it.
+    rng : int, SeedSequence or Generator
+        Source of the random columns of solvers and certificates.
+
+    Returns
+    -------
+    NetworkAnalysis
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an argument cannot be used, or the network does not fit the batch.
+    MemoryLimitError
+        If a computation would take more than `max_memory`.
+
+    Notes
+    -----
+    The spectrum of K is exact for cells with weight sites, from ``H`` small eigenproblems, and so
+    are its ranks by every recipe; the rank of P is exact, through Gramians, in ``O(B T N^3)``
+    flops; the participation ratio of the NTK lies between certain bounds, from its exact trace in
+    ``O(B T^2 N^3)`` flops and its leading eigenvalues. Each further pair costs some ten products
+    of ``O(B T p)`` flops. For other cells the ranks are what :func:`effective_rank` can have.
+
+    Examples
+    --------
+    >>> import kpflow_numerics as kpf
+    >>> task = kpf.MemoryPro(n_stimulus=2, n_memory=2, n_response=2)
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> analysis = kpf.analyze_network(
+    ...     cell, cell.init_params(rng=3), task.evaluation_batch(4), n_eigenpairs=5)
+    >>> {name: len(values) for name, values in analysis.spectra.items()}
+    {'K': 5, 'P': 5, 'NTK': 5}
+    >>> 1 <= analysis.rank("K").value <= 4 * 6 * 8
+    True
+    """
+    if not isinstance(batch, TrialBatch):
+        raise InputTypeError(f"batch must be a TrialBatch; got {type(batch).__name__}.")
+    iteration = check_integer(iteration, "iteration", minimum=0)
+    n_eigenpairs = check_integer(n_eigenpairs, "n_eigenpairs")
+    n_modes = check_integer(n_modes, "n_modes", minimum=0)
+    tolerance = check_real(tolerance, "tolerance", minimum=0, maximum=1, open_minimum=True)
+    recipes = _check_recipes(recipes)
+    generator = check_rng(rng)
+    trajectory = simulate(cell, params, batch.inputs, h0)
+    evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout)
+    linearization = linearize(trajectory)
+    propagator = Propagator(linearization)
+    operators: dict[str, StructuredOperator] = {
+        "K": ParameterOperator(linearization),
+        "P": propagator.gram,
+        "NTK": TangentKernel(linearization),
+    }
+    started = {} if warm_start is None else warm_start
+    pairs: dict[str, EigenResult] = {}
+    ranks: list[OperatorRank] = []
+    products: dict[str, int] = {}
+    for name, operator in operators.items():
+        pairs[name] = top_eigenpairs(
+            operator,
+            min(n_eigenpairs, *operator.factor.shape),
+            tolerance=max(tolerance, float(np.finfo(operator.dtype).eps) ** (2 / 3)),
+            initial_vectors=_fitting(started.get(name), operator),
+            max_memory=max_memory,
+            rng=generator,
+        )
+        found = _ranks(name, operator, recipes.get(name, ()), pairs[name], max_memory, generator)
+        ranks += found
+        products[name] = pairs[name].n_matvecs + sum(rank.estimate.n_matvecs for rank in found)
+        started[name] = pairs[name].vectors
+    courses = {
+        name: mode_courses(pairs[name].vectors, linearization.dims, n_modes)
+        for name in ("K", "NTK")
+    }
+    components = principal_components(trajectory.hidden, 3)
+    return NetworkAnalysis(
+        iteration=iteration,
+        evaluation_loss=evaluation_loss,
+        accuracy=accuracy,
+        ranks=tuple(ranks),
+        spectra={name: result.values for name, result in pairs.items()},
+        complete={name: result.converged and result.complete for name, result in pairs.items()},
+        methods={name: result.method for name, result in pairs.items()},
+        modes={name: found.courses for name, found in courses.items()},
+        mode_fractions={name: found.fractions for name, found in courses.items()},
+        principal_components=components.scores,
+        explained_variance=components.fractions,
+        n_products=products,
+    )
+
+
+def _check_recipes(recipes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(recipes, Mapping):
+        raise InputTypeError(
+            "recipes must map operators to sequences of recipes, such as "
+            f"{{'K': ['entropy']}}; got {type(recipes).__name__}."
+        )
+    checked = {}
+    for operator, names in recipes.items():
+        check_choice(operator, "an operator of recipes", DEFAULT_RECIPES)
+        if isinstance(names, str):
+            raise InputTypeError(
+                f"recipes[{operator!r}] must be a sequence of recipes; got the string {names!r}."
+            )
+        checked[operator] = tuple(
+            check_choice(name, f"recipes[{operator!r}]", RECIPES) for name in names
+        )
+    return checked
+
+
+def _evaluate(
+    trajectory: Trajectory, batch: TrialBatch, task: Task | None, readout: ParamsLike | None
+) -> tuple[float, float]:
+    if readout is None:
+        return math.nan, math.nan
+    checked = check_readout(
+        readout, trajectory.cell.n_units, batch.n_outputs, dtype=trajectory.dtype
+    )
+    outputs = apply_readout(checked, trajectory.hidden)
+    loss = MeanSquaredError().value(outputs, batch.targets, batch.mask)
+    return loss, math.nan if task is None else task.accuracy(outputs, batch)
+
+
+def _ranks(
+    name: str,
+    operator: StructuredOperator,
+    recipes: Sequence[str],
+    pairs: EigenResult,
+    max_memory: float,
+    rng: np.random.Generator,
+) -> list[OperatorRank]:
+    """Return the ranks of an operator, several of them from one computation of its spectrum."""
+    cost = operator.exact_cost("eigenvalues")
+    if len(recipes) > 1 and cost is not None and cost.memory_bytes <= max_memory:
+        spectrum = eigenvalues(operator, max_memory=max_memory)
+        estimates = []
+        for recipe in recipes:
+            value = rank_from_weights(spectrum.values, recipe)
+            estimates.append(
+                Estimate(
+                    value,
+                    value,
+                    value,
+                    0.0,
+                    spectrum.method,
+                    spectrum.n_matvecs,
+                    "effective rank",
+                    recipe,
+                    cost=spectrum.cost,
+                )
+            )
+    else:
+        estimates = [
+            effective_rank(operator, recipe, known_pairs=pairs, max_memory=max_memory, rng=rng)
+            for recipe in recipes
+        ]
+    return [
+        OperatorRank(name, recipe, estimate)
+        for recipe, estimate in zip(recipes, estimates, strict=True)
+    ]
+
+
+def _fitting(vectors: FloatArray | None, operator: StructuredOperator) -> FloatArray | None:
+    """Return the vectors of an earlier checkpoint if they fit the operator."""
+    if vectors is None or vectors.shape[0] != operator.shape[0]:
+        return None
+    return vectors

@@ -1,0 +1,138 @@
+"""Small pieces of HTML, with all text escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; padding: 1rem; max-width: 64rem; color: #1a1a1a; background: #fff;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif;
+}
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.5rem 0 0.25rem; }
+h2 { font-size: 1.2rem; margin: 2rem 0 0.5rem; border-bottom: 1px solid #ccc; }
+h3 { font-size: 1rem; margin: 1.25rem 0 0.25rem; }
+p, ul { max-width: 46rem; margin: 0.5rem 0; }
+.subtitle { color: #595959; margin: 0; }
+.facts {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr));
+  gap: 0.75rem; margin: 1rem 0; padding: 0;
+}
+.facts div { border: 1px solid #d0d0d0; border-radius: 6px; padding: 0.5rem 0.75rem; }
+.facts dt { font-size: 0.8rem; color: #595959; }
+.facts dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.facts small { display: block; font-size: 0.8rem; color: #595959; line-height: 1.3; }
+.figures {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr));
+  gap: 1rem 1.5rem; margin: 0.75rem 0;
+}
+figure { margin: 0; max-width: 26rem; }
+figure svg { display: block; width: 100%; height: auto; }
+figcaption { font-size: 0.85rem; color: #404040; line-height: 1.35; margin-top: 0.25rem; }
+.scroll { overflow-x: auto; }
+table {
+  border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums;
+  margin: 0.5rem 0;
+}
+caption { text-align: left; color: #404040; font-size: 0.85rem; padding-bottom: 0.25rem; }
+th, td { padding: 0.2rem 0.7rem 0.2rem 0; text-align: left; vertical-align: top; }
+thead th { border-bottom: 1px solid #808080; }
+tbody tr + tr > * { border-top: 1px solid #e6e6e6; }
+tbody th { font-weight: normal; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+td.text { min-width: 12rem; }
+.good { color: #00664b; font-weight: 600; }
+.bad { color: #a33c00; font-weight: 600; }
+.notice { border-left: 4px solid #d55e00; padding: 0.25rem 0.75rem; background: #fdf3ec; }
+code { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 0.9em;
+  overflow-wrap: anywhere; }
+footer { margin-top: 2rem; font-size: 0.85rem; color: #404040; }
+@media print {
+  @page { margin: 15mm; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .figures { grid-template-columns: repeat(2, 1fr); }
+  figure, tr, .facts div { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  .scroll { overflow: visible; }
+}
+"""
+
+
+class Markup(str):
+    """Text that is HTML already, and is not escaped again."""
+
+
+def escape(text: object) -> Markup:
+    """Return text as HTML that shows it."""
+    return text if isinstance(text, Markup) else Markup(html.escape(str(text), quote=True))
+
+
+def element(tag: str, *content: object, **attributes: str) -> Markup:
+    """Return an element; text in it is escaped, and ``class_`` stands for ``class``."""
+    written = "".join(
+        f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items() if value
+    )
+    return Markup(f"<{tag}{written}>{''.join(escape(part) for part in content)}</{tag}>")
+
+
+def join(parts: Iterable[object], separator: str = "\n") -> Markup:
+    """Return the parts one after the other."""
+    return Markup(separator.join(escape(part) for part in parts))
+
+
+def table(
+    header: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    caption: object = "",
+    numeric: Sequence[int] = (),
+    wide: Sequence[int] = (),
+) -> Markup:
+    """Return a table that scrolls sideways where the page is narrow.
+
+    Parameters
+    ----------
+    header : sequence
+        The name of each column.
+    rows : iterable of sequence
+        The cells; the first of a row is its header.
+    caption : object
+        Stands above the table.
+    numeric, wide : sequence of int
+        Columns that are set to the right, and columns of running text.
+    """
+
+    def kind(column: int) -> str:
+        return "number" if column in numeric else "text" if column in wide else ""
+
+    head = join(
+        (
+            element("th", name, scope="col", class_=kind(column))
+            for column, name in enumerate(header)
+        ),
+        "",
+    )
+    body = []
+    for row in rows:
+        cells = [element("th", row[0], scope="row", class_=kind(0))]
+        cells += [
+            element("td", cell, class_=kind(column)) for column, cell in enumerate(row) if column
+        ]
+        body.append(element("tr", *cells))
+    content = [element("caption", caption)] if caption else []
+    content += [element("thead", element("tr", head)), element("tbody", join(body))]
+    return element("div", element("table", *content), class_="scroll", tabindex="0")
+
+
+def page(title: str, *content: object) -> str:
+    """Return a whole document that needs nothing from outside."""
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{element('title', title)}\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n{join(content)}\n</body>\n</html>\n"
+    )

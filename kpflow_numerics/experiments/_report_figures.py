@@ -1,0 +1,121 @@
+"""The figures of a report: one panel each, so that they can be read on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import plotting
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure that is drawn when it is asked for.
+
+    Attributes
+    ----------
+    caption : str
+        Stands below the figure.
+    draw : callable
+        Returns the Axes.
+    """
+
+    caption: str
+    draw: Callable[[], Any]
+
+    def svg(self, prefix: str) -> str:
+        """Return the figure as SVG, its ids beginning with the prefix."""
+        return plotting.inline_svg(self.draw().get_figure(), prefix, self.caption)
+
+
+def report_panels(run: Any) -> dict[str, list[Panel]]:
+    """Return the panels of a run under the headings of the report.
+
+    Parameters
+    ----------
+    run : RunFile
+        An open run file with at least one analysis.
+
+    Returns
+    -------
+    dict of str to list of Panel
+    """
+    record = plotting.read_record(run)
+    headings: dict[str, list[Panel]] = {}
+    if len(run.losses):
+        headings["Training"] = _training(plotting.read_history(run), run.task.accuracy_meaning)
+    if len(record.analyses) > 1:
+        headings["Ranks over training"] = _ranks(record)
+    headings["Spectra"] = _over_training(
+        record, plotting.spectra, "Leading eigenvalues of K, P P* and NTK"
+    )
+    modes = _modes(record)
+    if modes:
+        headings[f"Leading modes at iteration {record.analyses[-1].iteration}"] = modes
+    headings["Hidden states"] = _over_training(
+        record,
+        plotting.trajectories,
+        "Hidden states along their two leading principal components, a line a trial,",
+    )
+    return headings
+
+
+def _training(history: plotting.History, accuracy_meaning: str) -> list[Panel]:
+    panels = [
+        Panel(
+            "Loss on training batches and on the evaluation trials.",
+            lambda: plotting.loss(history),
+        )
+    ]
+    if history.has_accuracy:
+        panels.append(Panel(f"Accuracy: {accuracy_meaning}.", lambda: plotting.accuracy(history)))
+    return panels
+
+
+def _ranks(record: plotting.Record) -> list[Panel]:
+    panels = [
+        Panel(
+            "Effective ranks over training. Bars: certified bounds, or the interval that the key "
+            "names.",
+            lambda: plotting.rank_dynamics(record),
+        )
+    ]
+    held = {entry.recipe for entry in record.analyses[-1].ranks if entry.operator == "K"}
+    if len(held) > 1:
+        panels.append(
+            Panel(
+                "Effective rank of K over training by several recipes.",
+                lambda: plotting.rank_recipes(record),
+            )
+        )
+    return panels
+
+
+def _over_training(record: plotting.Record, draw: Callable[..., Any], caption: str) -> list[Panel]:
+    """Return a panel for the first and the last analysis, or for the only one."""
+    ends = (0, -1) if len(record.analyses) > 1 else (-1,)
+    return [
+        Panel(
+            f"{caption} at iteration {record.analyses[index].iteration}.",
+            lambda index=index: draw(record, index=index),  # type: ignore[misc]
+        )
+        for index in ends
+    ]
+
+
+def _modes(record: plotting.Record) -> list[Panel]:
+    last = record.analyses[-1]
+    panels = []
+    for operator in ("NTK", "K"):
+        for mode, share in enumerate(last.mode_fractions.get(operator, ())):
+            panels.append(_mode_panel(record, operator, mode, 100.0 * float(share)))
+    return panels
+
+
+def _mode_panel(record: plotting.Record, operator: str, mode: int, percent: float) -> Panel:
+    return Panel(
+        f"Mode {mode + 1} of {operator} over time, a line a trial. The course holds "
+        f"{percent:.3g} % of the mode's squared norm.",
+        lambda: plotting.modes(record, operator=operator, mode=mode),
+    )
