@@ -12,10 +12,11 @@ import numpy as np
 import scipy.linalg
 
 from .._threads import map_in_threads
-from .._typing import FloatArray
+from .._typing import FloatArray, IntArray
 from ..cells.sites import SiteGroup, WeightSites
 
 ROWS_AT_A_TIME = 512
+WELL_CONDITIONED = 1e-2
 
 
 def _flat_gains(sites: WeightSites) -> FloatArray:
@@ -100,17 +101,31 @@ def eigenpairs(sites: WeightSites, k: int) -> tuple[FloatArray, FloatArray]:
         map_in_threads(lambda unit: _leading_values(unit_factor(sites, unit), kept), range(n_units))
     )
     order = np.argsort(values, axis=None, kind="stable")[::-1][:k]
+    owners, places = np.divmod(order, kept)
+    chosen = np.unique(owners)
+    found = map_in_threads(
+        lambda unit: _left_vectors(unit_factor(sites, int(unit)), places[owners == unit]), chosen
+    )
     vectors = np.zeros((n_rows, n_slots, n_units, k))
-    for unit in np.unique(order // kept):
-        columns = np.flatnonzero(order // kept == unit)
-        left, _, _ = scipy.linalg.svd(
-            unit_factor(sites, int(unit)),
-            full_matrices=bool((order[columns] % kept).max() >= _n_columns(sites)),
-            check_finite=False,
-        )
-        part = left[:, order[columns] % kept].reshape(n_slots, n_rows, -1)
-        vectors[:, :, unit, columns] = part.transpose(1, 0, 2)
+    for unit, columns in zip(chosen, found, strict=True):
+        of_slots = columns.reshape(n_slots, n_rows, -1).transpose(1, 0, 2)
+        vectors[:, :, unit, owners == unit] = of_slots
     return values.ravel()[order], vectors.reshape(-1, k)
+
+
+def _left_vectors(factor: FloatArray, places: IntArray) -> FloatArray:
+    """Return the left singular vectors of a factor at some places of its descending spectrum."""
+    n_rows, n_columns = factor.shape
+    if n_rows > n_columns > places.max():
+        values, right = scipy.linalg.eigh(factor.T @ factor, check_finite=False)
+        chosen = values[::-1][places]
+        # Dividing by a singular value amplifies the rounding of the Gram matrix by its inverse.
+        if chosen.min() > WELL_CONDITIONED * values[-1]:
+            return (factor @ right[:, ::-1][:, places]) / np.sqrt(chosen)
+    left, _, _ = scipy.linalg.svd(
+        factor, full_matrices=bool(places.max() >= n_columns), check_finite=False
+    )
+    return left[:, places]
 
 
 def unit_partial_trace(sites: WeightSites) -> FloatArray:
@@ -138,10 +153,6 @@ def trial_time_partial_trace(sites: WeightSites) -> FloatArray:
     diagonal = np.arange(n_units)
     matrix[:, diagonal, :, diagonal] = blocks.transpose(2, 0, 1)
     return matrix.reshape(n_slots * n_units, n_slots * n_units)
-
-
-def _n_columns(sites: WeightSites) -> int:
-    return sum(group.features.shape[-1] * len(group.row_blocks) for group in sites.groups)
 
 
 def _small_gram(factor: FloatArray) -> FloatArray:
