@@ -5,61 +5,24 @@ from __future__ import annotations
 import errno
 import io
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kpflow_numerics._errors import InputError
-from kpflow_numerics.store import StoreError, _disk
+from kpflow_numerics.store import StoreError
 from kpflow_numerics.store._journal import PAGE, JournalledFile, journal_path
+from tests.cases.disk import Disk, PowerCut
 
 IDENTITY = (3, b"i" * 32)
 # The operation of a commit at which the journal is whole and the file is changed in part.
 IN_PLACE = 12
-OPERATIONS = ("write_at", "truncate", "sync", "remove", "replace", "sync_directory")
-
-
-class PowerCut(BaseException):
-    """What a killed process sees."""
 
 
 @pytest.fixture(autouse=True)
 def quick_sync(monkeypatch):
     """Do not wait for the device, which matters when the power fails, not when a process ends."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-class Disk:
-    """Counts what changes the disk, and fails from one operation on."""
-
-    def __init__(self, monkeypatch, error):
-        self.count, self.fail_at, self.lasts, self.error = 0, None, True, error
-        self.log = []
-        for name in OPERATIONS:
-            monkeypatch.setattr(_disk, name, self._wrap(getattr(_disk, name), name))
-
-    def arm(self, fail_at, *, lasts=True):
-        self.count, self.fail_at, self.lasts = 0, fail_at, lasts
-
-    def _wrap(self, operation, name):
-        def counted(*arguments):
-            self.count += 1
-            target = arguments[0]
-            self.log.append((name, str(target if isinstance(target, Path) else target.name)))
-            fails = self.fail_at is not None and (
-                self.count > self.fail_at if self.lasts else self.count == self.fail_at + 1
-            )
-            # Room is wanted only for writing; a dead process does nothing more.
-            wants_room = name in ("write_at", "truncate", "sync")
-            if fails and (self.error is PowerCut or wants_room):
-                if name == "write_at" and self.count == self.fail_at + 1:
-                    file, offset, data = arguments
-                    operation(file, offset, memoryview(data)[: len(data) // 2])
-                raise PowerCut if self.error is PowerCut else self.error
-            return operation(*arguments)
-
-        return counted
 
 
 def first_content():
