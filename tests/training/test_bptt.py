@@ -7,16 +7,8 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from kpflow_numerics import (
-    AutogradCell,
-    ParameterJacobian,
-    Propagator,
-    Sensitivity,
-    linearize,
-    simulate,
-)
+import kpflow_numerics as kpf
 from kpflow_numerics.analysis.reference_steps import reference_step
-from kpflow_numerics.cells import GRU, LSTM, LeakyRNN, VanillaRNN
 from kpflow_numerics.tasks import FlipFlop, MemoryPro, TrialBatch
 from kpflow_numerics.testing import default_tolerance
 from kpflow_numerics.training import (
@@ -28,53 +20,39 @@ from kpflow_numerics.training import (
     loss_and_gradient,
     state_error,
 )
+from tests.cases.cells import CELL_CASES, FLOAT32_CASES, SITE_CELLS, CellCase
 
-I, H, O = 3, 5, 2  # noqa: E741
-
-
-def softplus_step(params, x, h):
-    return anp.logaddexp(0.0, h @ params["w_rec"].T + x @ params["w_in"].T) * params["gain"]
+O = 2  # noqa: E741
 
 
-CELLS = {
-    "vanilla tanh": VanillaRNN(I, H),
-    "vanilla relu without bias": VanillaRNN(I, H, activation="relu", bias=False),
-    "leaky rate": LeakyRNN(I, H, form="rate", leak=0.3),
-    "leaky rate relu without bias": LeakyRNN(I, H, leak=0.7, activation="relu", bias=False),
-    "leaky current": LeakyRNN(I, H, form="current", leak=0.3),
-    "leaky current relu": LeakyRNN(I, H, form="current", leak=0.6, activation="relu"),
-    "gru": GRU(I, H),
-    "gru without bias": GRU(I, H, bias=False),
-    "lstm": LSTM(I, H),
-    "lstm without bias": LSTM(I, H, bias=False),
-    "autograd": AutogradCell(
-        softplus_step, {"w_in": (H, I), "w_rec": (H, H), "gain": ()}, n_inputs=I, n_units=H
-    ),
-}
-SIZES = {"all different": (4, 7), "one trial": (1, 6), "one step": (4, 1)}
+def scaled_step(params, x, h):
+    return anp.tanh(h @ params["w_rec"].T + x @ params["w_in"].T) * params["scale"]
 
 
-@pytest.fixture(params=CELLS)
-def cell(request):
-    return CELLS[request.param]
+# A parameter without axes, which no cell of ours has.
+SCALED = kpf.AutogradCell(
+    scaled_step, {"w_in": (4, 2), "w_rec": (4, 4), "scale": ()}, n_inputs=2, n_units=4
+)
+CASES = {str(case): case for case in (*CELL_CASES, *FLOAT32_CASES, CellCase(SCALED))}
+GRU, LSTM = (CellCase(cell) for cell in (kpf.GRU(2, 4), kpf.LSTM(2, 4)))
 
 
-def problem(cell, n_trials=4, n_steps=7, dtype="float64", seed=51):
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def problem(case):
     """Return parameters, a readout, a batch with a mask, and h0, all with nothing zero."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(51)
+    trajectory = case.trajectory()
+    n_trials, n_steps = trajectory.n_trials, trajectory.n_steps
     mask = generator.uniform(0.2, 2, (n_trials, n_steps))
-    if n_trials * n_steps > 1:
-        mask[-1, n_steps // 2] = 0
-    batch = TrialBatch(
-        generator.standard_normal((n_trials, n_steps, I)),
-        generator.standard_normal((n_trials, n_steps, O)),
-        mask=mask,
-    )
-    params = cell.init_params(gain=1.3, rng=generator)
-    readout = init_readout(H, O, rng=generator)
-    h0 = 0.4 * generator.standard_normal((n_trials, cell.n_state))
-    to = {name: array.astype(dtype) for name, array in params.items()}
-    return to, {name: array.astype(dtype) for name, array in readout.items()}, batch, h0
+    mask[-1, n_steps // 2] = 0
+    targets = generator.standard_normal((n_trials, n_steps, O))
+    batch = TrialBatch(trajectory.inputs, targets, mask=mask).astype(case.dtype)
+    readout = init_readout(case.cell.n_units, O, rng=generator, dtype=case.dtype)
+    return trajectory.params, readout, batch, trajectory.h0
 
 
 def unrolled(cell, params, readout, batch, h0):
@@ -111,37 +89,33 @@ def assert_gradient_matches(found, expected, size):
     assert abs(found.norm - np.sqrt(total)) <= tolerance * found.norm, "norm"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("sizes", SIZES)
-def test_gradient_is_autograds(cell, sizes, dtype):
-    n_trials, n_steps = SIZES[sizes]
-    params, readout, batch, h0 = problem(cell, n_trials, n_steps, dtype)
-    found = loss_and_gradient(cell, params, readout, batch, h0=h0)
+def test_gradient_is_autograds(case):
+    params, readout, batch, h0 = problem(case)
+    found = loss_and_gradient(case.cell, params, readout, batch, h0=h0)
     exact = [{k: a.astype(np.float64) for k, a in part.items()} for part in (params, readout)]
-    expected = unrolled(cell, *exact, batch, h0)
-    assert_gradient_matches(found, expected, n_trials * n_steps * cell.n_state)
+    expected = unrolled(case.cell, *exact, batch.astype("float64"), h0.astype(np.float64))
+    assert_gradient_matches(found, expected, case.n_trials * case.n_steps * case.cell.n_state)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_gradient_is_the_adjoint_of_the_sensitivity_on_the_state_error(cell, dtype):
-    params, readout, batch, h0 = problem(cell, dtype=dtype)
-    found = loss_and_gradient(cell, params, readout, batch, h0=h0)
-    vector = cell.layout.pack(found.params)
-    trajectory = simulate(cell, params, batch.inputs, h0)
-    lin = linearize(trajectory)
+def test_gradient_is_the_adjoint_of_the_sensitivity_on_the_state_error(case):
+    params, readout, batch, h0 = problem(case)
+    found = loss_and_gradient(case.cell, params, readout, batch, h0=h0)
+    vector = case.cell.layout.pack(found.params)
+    trajectory = kpf.simulate(case.cell, params, batch.inputs, h0)
+    lin = kpf.linearize(trajectory)
     err = state_error(trajectory, readout, batch.targets, mask=batch.mask)
-    tolerance = default_tolerance(dtype, err.size) * np.linalg.norm(vector)
-    by_sensitivity = Sensitivity(lin).apply_adjoint(err)
-    by_parts = ParameterJacobian(lin).H @ (Propagator(lin).H @ err.ravel())
+    tolerance = default_tolerance(case.dtype, err.size) * np.linalg.norm(vector)
+    by_sensitivity = kpf.Sensitivity(lin).apply_adjoint(err)
+    by_parts = kpf.ParameterJacobian(lin).H @ (kpf.Propagator(lin).H @ err.ravel())
     assert np.linalg.norm(by_sensitivity - vector) <= tolerance
     assert np.linalg.norm(by_parts - vector) <= tolerance
 
 
 def test_an_lstms_cell_state_has_no_direct_error():
-    cell = CELLS["lstm"]
-    params, readout, batch, h0 = problem(cell)
-    err = state_error(simulate(cell, params, batch.inputs, h0), readout, batch.targets)
-    assert err.shape == (4, 7, 2 * H)
+    params, readout, batch, h0 = problem(LSTM)
+    err = state_error(kpf.simulate(LSTM.cell, params, batch.inputs, h0), readout, batch.targets)
+    H = LSTM.cell.n_units
+    assert err.shape == (3, 5, 2 * H)
     assert err[..., :H].all()
     assert not err[..., H:].any()
 
@@ -156,55 +130,48 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", ["vanilla tanh", "gru", "lstm"])
-def test_the_comparison_sees_a_planted_fault(monkeypatch, name, fault):
-    from kpflow_numerics.trajectory import Trajectory
-
-    cell = CELLS[name]
-    params, readout, batch, h0 = problem(cell)
-    expected = unrolled(cell, params, readout, batch, h0)
-    monkeypatch.setattr(Trajectory, "previous", property(FAULTS[fault]))
-    found = loss_and_gradient(cell, params, readout, batch, h0=h0)
+@pytest.mark.parametrize("planted", [CellCase(kpf.VanillaRNN(2, 4)), GRU, LSTM], ids=str)
+def test_the_comparison_sees_a_planted_fault(monkeypatch, planted, fault):
+    params, readout, batch, h0 = problem(planted)
+    expected = unrolled(planted.cell, params, readout, batch, h0)
+    monkeypatch.setattr(kpf.Trajectory, "previous", property(FAULTS[fault]))
+    found = loss_and_gradient(planted.cell, params, readout, batch, h0=h0)
     with pytest.raises(AssertionError, match="weight_"):
         assert_gradient_matches(found, expected, batch.inputs.size)
 
 
 def test_the_comparison_sees_a_lost_mask():
-    cell = CELLS["gru"]
-    params, readout, batch, h0 = problem(cell)
-    expected = unrolled(cell, params, readout, batch, h0)
+    params, readout, batch, h0 = problem(GRU)
+    expected = unrolled(GRU.cell, params, readout, batch, h0)
     bare = TrialBatch(batch.inputs, batch.targets)
-    found = loss_and_gradient(cell, params, readout, bare, h0=h0)
+    found = loss_and_gradient(GRU.cell, params, readout, bare, h0=h0)
     with pytest.raises(AssertionError, match="loss"):
         assert_gradient_matches(found, expected, batch.inputs.size)
 
 
 def test_one_initial_state_serves_all_trials():
-    cell = CELLS["gru"]
-    params, readout, batch, h0 = problem(cell)
-    one = loss_and_gradient(cell, params, readout, batch, h0=h0[0])
-    each = loss_and_gradient(cell, params, readout, batch, h0=np.repeat(h0[:1], 4, axis=0))
+    params, readout, batch, h0 = problem(GRU)
+    one = loss_and_gradient(GRU.cell, params, readout, batch, h0=h0[0])
+    each = loss_and_gradient(GRU.cell, params, readout, batch, h0=np.repeat(h0[:1], 3, axis=0))
     assert one.loss == each.loss
     assert one.norm == each.norm
 
 
 def test_evaluation_is_the_loss_and_the_tasks_own_accuracy():
     task = MemoryPro(n_stimulus=2, n_memory=1, n_response=2)
-    cell, batch = GRU(3, H), task.evaluation_batch(9)
-    params, readout = cell.init_params(rng=52), init_readout(H, 3, rng=53)
-    outputs = apply_readout(readout, simulate(cell, params, batch.inputs).hidden)
+    cell, batch = kpf.GRU(3, 5), task.evaluation_batch(9)
+    params, readout = cell.init_params(rng=52), init_readout(5, 3, rng=53)
+    outputs = apply_readout(readout, kpf.simulate(cell, params, batch.inputs).hidden)
     found = evaluate(cell, params, readout, task, batch)
     assert found.accuracy == task.accuracy(outputs, batch)
     np.testing.assert_allclose(found.loss, np.mean((outputs - batch.targets) ** 2), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_every_cell_can_be_trained(name):
-    cell = CELLS[name]
-    task = FlipFlop(n_bits=3, n_steps=6)
+@pytest.mark.parametrize("cell", [*SITE_CELLS, SCALED], ids=str)
+def test_every_cell_can_be_trained(cell):
     run = fit(
-        cell, task, n_iterations=12, batch_size=8, optimizer=Adam(0.02), rng=54,
-        checkpoint_every=12, evaluation_trials=8,
+        cell, FlipFlop(n_bits=2, n_steps=6), n_iterations=40, batch_size=32, optimizer=Adam(0.02),
+        rng=54, checkpoint_every=40, evaluation_trials=32,
     )  # fmt: skip
     first, last = run.checkpoints
     assert last.evaluation_loss < first.evaluation_loss
@@ -217,22 +184,20 @@ def test_every_cell_can_be_trained(name):
     [
         ({"batch": [1]}, TypeError, "batch must be a TrialBatch.*got list"),
         ({"cell": "gru"}, TypeError, "cell must be a cell of kpflow_numerics.*got str"),
-        ({"readout": init_readout(H, 3)}, ValueError, "as many outputs as .* channels, 2.* 3 rows"),
+        ({"readout": init_readout(4, 3)}, ValueError, "as many outputs as .* channels, 2.* 3 rows"),
         ({"loss": 2}, TypeError, "loss must be a loss of kpflow_numerics.training"),
         ({"params": {}}, ValueError, "params lacks"),
-        ({"h0": np.ones(H + 1)}, ValueError, r"h0 must have shape \(5,\)"),
+        ({"h0": np.ones(5)}, ValueError, r"h0 must have shape \(4,\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, error, match):
-    cell = CELLS["gru"]
-    params, readout, batch, h0 = problem(cell)
-    arguments = {"cell": cell, "params": params, "readout": readout, "batch": batch, "h0": h0}
+    params, readout, batch, h0 = problem(GRU)
+    arguments = {"cell": GRU.cell, "params": params, "readout": readout, "batch": batch, "h0": h0}
     with pytest.raises(error, match=match):
         loss_and_gradient(**(arguments | change))
 
 
 def test_evaluation_wants_a_task():
-    cell = CELLS["gru"]
-    params, readout, batch, _ = problem(cell)
+    params, readout, batch, _ = problem(GRU)
     with pytest.raises(TypeError, match="task must be a task of kpflow_numerics.*got 'memory-pro'"):
-        evaluate(cell, params, readout, "memory-pro", batch)
+        evaluate(GRU.cell, params, readout, "memory-pro", batch)
