@@ -14,6 +14,9 @@ import threadpoolctl
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Multiplications of a kernel that two threads finish sooner than one: some twenty microseconds.
+_WORTH_SHARING = 1e6
+
 
 @functools.cache
 def _controller() -> threadpoolctl.ThreadpoolController:
@@ -28,6 +31,26 @@ def single_threaded_blas() -> Iterator[None]:
     """Run the body with every BLAS on one thread, and restore the limits after it."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+@contextmanager
+def kernel_threads(n_multiplications: float) -> Iterator[None]:
+    """Run parallel kernels in the body, with every BLAS on one thread.
+
+    Work too small to share runs on one thread alone: a second one would save microseconds, and
+    on a busy machine the kernel waits many milliseconds for its turn. Which threads run depends on
+    the size of the work only, so that equal calls give equal bits.
+    """
+    allowed = n_threads()
+    with single_threaded_blas():
+        if n_multiplications >= _WORTH_SHARING:
+            yield
+            return
+        numba.set_num_threads(1)
+        try:
+            yield
+        finally:
+            numba.set_num_threads(allowed)
 
 
 def n_threads() -> int:

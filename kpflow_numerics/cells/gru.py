@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import share_rows, single_threaded_blas
+from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_flag
 from ..kernels.gru import differentiate_gru, simulate_gru
-from .base import SiteCell, join_features, join_weights, segments_of
+from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
 
@@ -99,7 +99,7 @@ class GRU(SiteCell):
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
         states = np.empty((*inputs.shape[:2], self.n_units), inputs.dtype)
         weight, candidate_weight = self._joined_weights(params)
-        with single_threaded_blas():
+        with kernel_threads(step_work(inputs, weight)):
             simulate_gru(inputs, weight, candidate_weight, share_rows(len(inputs)), initial, states)
         return states
 
@@ -110,7 +110,7 @@ class GRU(SiteCell):
         weight, candidate_weight = self._joined_weights(params)
         gains = np.empty((n_trials, n_steps, 4, 1, H), features.dtype)
         carry = np.empty((n_trials, n_steps, 1, 1, H), features.dtype)
-        with single_threaded_blas():
+        with kernel_threads(step_work(inputs, weight)):
             differentiate_gru(
                 features.reshape(n_trials * n_steps, -1),
                 weight,

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import share_rows, single_threaded_blas
+from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_choice, check_flag, check_real
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.current import differentiate_current, simulate_current
 from ..kernels.rate import differentiate_rate, simulate_rate
-from .base import SiteCell, join_features, join_weights, segments_of
+from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
 FORMS = ("rate", "current")
@@ -93,11 +93,12 @@ class LeakyRNN(SiteCell):
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
         states = np.empty((*inputs.shape[:2], self.n_units), inputs.dtype)
+        weight = self._joined_weight(params)
         run = simulate_rate if self.form == "rate" else simulate_current
-        with single_threaded_blas():
+        with kernel_threads(step_work(inputs, weight)):
             run(
                 inputs,
-                self._joined_weight(params),
+                weight,
                 float(self.leak),
                 ACTIVATIONS[self.activation],
                 share_rows(len(inputs)),
@@ -111,14 +112,15 @@ class LeakyRNN(SiteCell):
         shape = (*inputs.shape[:2], 1, 1, self.n_units)
         features = join_features(previous, inputs, self.bias)
         rows = features.reshape(shape[0] * shape[1], -1)
+        weight = self._joined_weight(params)
         activation, leak = ACTIVATIONS[self.activation], float(self.leak)
         inner = None
         if self.form == "rate":
             gains = np.empty(shape, features.dtype)
-            with single_threaded_blas():
+            with kernel_threads(step_work(inputs, weight)):
                 differentiate_rate(
                     rows,
-                    self._joined_weight(params),
+                    weight,
                     leak,
                     activation,
                     share_rows(len(rows)),
@@ -127,7 +129,8 @@ class LeakyRNN(SiteCell):
         else:
             gains = np.full(shape, leak, features.dtype)
             inner = np.empty(previous.shape, features.dtype)
-            differentiate_current(activation, rows, inner.reshape(-1, self.n_units))
+            with kernel_threads(step_work(inputs, weight)):
+                differentiate_current(activation, rows, inner.reshape(-1, self.n_units))
         segments = segments_of(
             (self.n_units, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import share_rows, single_threaded_blas
+from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_flag
 from ..kernels.lstm import differentiate_lstm, simulate_lstm
-from .base import SiteCell, join_features, join_weights, segments_of
+from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
 
@@ -87,10 +87,11 @@ class LSTM(SiteCell):
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
         states = np.empty((*inputs.shape[:2], 2, self.n_units), inputs.dtype)
-        with single_threaded_blas():
+        weight = self._joined_weight(params)
+        with kernel_threads(step_work(inputs, weight)):
             simulate_lstm(
                 inputs,
-                self._joined_weight(params),
+                weight,
                 share_rows(len(inputs)),
                 initial.reshape(-1, 2, self.n_units),
                 states,
@@ -103,10 +104,11 @@ class LSTM(SiteCell):
         features = join_features(previous[..., :H], inputs, self.bias)
         gains = np.empty((n_trials, n_steps, 4, 2, H), features.dtype)
         carry = np.empty((n_trials, n_steps, 2, 2, H), features.dtype)
-        with single_threaded_blas():
+        weight = self._joined_weight(params)
+        with kernel_threads(step_work(inputs, weight)):
             differentiate_lstm(
                 features.reshape(n_trials * n_steps, -1),
-                self._joined_weight(params),
+                weight,
                 previous.reshape(-1, 2, H),
                 share_rows(n_trials * n_steps),
                 gains.reshape(-1, 4, 2, H),

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._threads import share_rows, single_threaded_blas
+from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from ..kernels import propagation
 from ..kernels import sites as site_kernels
@@ -129,12 +129,22 @@ class WeightSites:
         n_trials, n_steps, _, k = block.shape
         return block.reshape(n_trials, n_steps, self.n_slots, self.n_units, k)
 
+    def _recurrent_work(self, block: FloatArray) -> float:
+        """Return the multiplications by recurrent weights in one product with a block."""
+        n_trials, n_steps, _, k = block.shape
+        return float(n_trials) * n_steps * k * self.recurrent_weight.size
+
+    def _parameter_work(self, k: int) -> float:
+        """Return the multiplications by features in one product with `k` columns."""
+        n_features = sum(len(group.row_blocks) * group.features.shape[-1] for group in self.groups)
+        return float(self.gains.shape[0]) * self.gains.shape[1] * self.n_units * n_features * k
+
     def propagate(self, block: FloatArray) -> FloatArray:
         """Return ``P block`` for a block ``(B, T, N, k)``."""
         out = block.copy()
         slots = self._slots(out)
         has_inner = self.inner is not None
-        with single_threaded_blas():
+        with kernel_threads(self._recurrent_work(block)):
             if out.shape[-1] == 1:
                 propagation.propagate_column(
                     self.carry,
@@ -161,7 +171,7 @@ class WeightSites:
         out = block.copy()
         slots = self._slots(out)
         has_inner = self.inner is not None
-        with single_threaded_blas():
+        with kernel_threads(self._recurrent_work(block)):
             if out.shape[-1] == 1:
                 propagation.propagate_column_adjoint(
                     self.carry,
@@ -186,7 +196,7 @@ class WeightSites:
     def state_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``A_t block[:, t]`` for every step of a block ``(B, T, N, k)``."""
         out = np.zeros_like(block)
-        with single_threaded_blas():
+        with kernel_threads(self._recurrent_work(block)):
             propagation.apply_state_jacobians(
                 self.carry,
                 self.gains,
@@ -201,7 +211,7 @@ class WeightSites:
     def state_vjp(self, block: FloatArray) -> FloatArray:
         """Return ``A_t* block[:, t]`` for every step of a block ``(B, T, N, k)``."""
         out = np.zeros_like(block)
-        with single_threaded_blas():
+        with kernel_threads(self._recurrent_work(block)):
             propagation.apply_state_jacobians_adjoint(
                 self.carry,
                 self.gains,
@@ -240,13 +250,13 @@ class WeightSites:
         """Return ``J J* block`` for a block ``(B, T, N, k)``, without the parameters' layout."""
         out = np.zeros_like(block)
         k = block.shape[-1]
-        for group in self.groups:
-            if k == 1:
-                core = self._column_vjp(group, block)
-                core *= group.multiplicity[:, None]
-                self._add_column_jvp(group, core, out)
-                continue
-            with single_threaded_blas():
+        with kernel_threads(2.0 * self._parameter_work(k)):
+            for group in self.groups:
+                if k == 1:
+                    core = self._column_vjp(group, block)
+                    core *= group.multiplicity[:, None]
+                    self._add_column_jvp(group, core, out)
+                    continue
                 site_kernels.add_site_gram(
                     group.flat_features,
                     group.multiplicity,
@@ -265,35 +275,46 @@ class WeightSites:
         n_trials, n_steps = self.gains.shape[:2]
         n_units = self.n_units
         out = np.zeros((n_trials, n_steps, self.n_slots * n_units, k), self.gains.dtype)
-        for group in self.groups:
-            n_features = group.features.shape[-1]
-            columns = np.zeros((len(group.row_blocks), n_units, n_features, k), out.dtype)
-            for site, rows in enumerate(group.row_slices(n_units)):
-                for segment in group.segments:
-                    for name in segment.parameters:
-                        part = parameters[name][rows].reshape(n_units, -1, k)
-                        columns[site, :, segment.columns] += part
-            if k == 1:
-                core = np.ascontiguousarray(columns.reshape(-1, n_features).T)
-                self._add_column_jvp(group, core, out)
-                continue
-            with single_threaded_blas():
-                site_kernels.add_site_jvp(
-                    group.flat_features,
-                    self._flat_gains(),
-                    group.first_site,
-                    _unit_chunk(n_units, k),
-                    columns,
-                    self._rows(out),
-                )
+        with kernel_threads(self._parameter_work(k)):
+            for group in self.groups:
+                self._add_jvp(group, self._columns(group, parameters), out)
         return out
+
+    def _columns(self, group: SiteGroup, parameters: Mapping[str, FloatArray]) -> FloatArray:
+        """Return what the features of a group are multiplied by, as ``(sites, H, m, k)``."""
+        n_units, k = self.n_units, next(iter(parameters.values())).shape[-1]
+        shape = (len(group.row_blocks), n_units, group.features.shape[-1], k)
+        columns = np.zeros(shape, self.gains.dtype)
+        for site, rows in enumerate(group.row_slices(n_units)):
+            for segment in group.segments:
+                for name in segment.parameters:
+                    part = parameters[name][rows].reshape(n_units, -1, k)
+                    columns[site, :, segment.columns] += part
+        return columns
+
+    def _add_jvp(self, group: SiteGroup, columns: FloatArray, out: FloatArray) -> None:
+        """Add ``D^g (X v_g)`` of a group to `out`; `columns` are ``(sites, H, m, k)``."""
+        n_features, k = columns.shape[2:]
+        if k == 1:
+            core = np.ascontiguousarray(columns.reshape(-1, n_features).T)
+            self._add_column_jvp(group, core, out)
+            return
+        site_kernels.add_site_jvp(
+            group.flat_features,
+            self._flat_gains(),
+            group.first_site,
+            _unit_chunk(self.n_units, k),
+            columns,
+            self._rows(out),
+        )
 
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
         k, n_units = block.shape[-1], self.n_units
         gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
-        for group in self.groups:
-            columns = self._vjp(group, block)
+        with kernel_threads(self._parameter_work(k)):
+            products = [self._vjp(group, block) for group in self.groups]
+        for group, columns in zip(self.groups, products, strict=True):
             for site, rows in enumerate(group.row_slices(n_units)):
                 for segment in group.segments:
                     for name in segment.parameters:
@@ -308,15 +329,14 @@ class WeightSites:
         if k == 1:
             return self._column_vjp(group, block).T.reshape(-1, n_units, n_features, 1)
         columns = np.empty((len(group.row_blocks), n_units, n_features, k), block.dtype)
-        with single_threaded_blas():
-            site_kernels.site_vjp(
-                group.flat_features,
-                self._flat_gains(),
-                group.first_site,
-                _unit_chunk(n_units, k),
-                self._rows(block),
-                columns,
-            )
+        site_kernels.site_vjp(
+            group.flat_features,
+            self._flat_gains(),
+            group.first_site,
+            _unit_chunk(n_units, k),
+            self._rows(block),
+            columns,
+        )
         return columns
 
     def _column_vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
@@ -325,24 +345,22 @@ class WeightSites:
         chunk = share_rows(len(q))
         n_columns = len(group.row_blocks) * self.n_units
         shares = np.empty((-(-len(q) // chunk), group.features.shape[-1], n_columns), block.dtype)
-        with single_threaded_blas():
-            site_kernels.site_vjp_column(
-                group.flat_features, self._flat_gains(), group.first_site, chunk, q, shares
-            )
+        site_kernels.site_vjp_column(
+            group.flat_features, self._flat_gains(), group.first_site, chunk, q, shares
+        )
         return shares.sum(axis=0)
 
     def _add_column_jvp(self, group: SiteGroup, core: FloatArray, out: FloatArray) -> None:
         """Add ``D^g (X v_g)`` of a group to the one column `out`; `core` is ``(m, sites H)``."""
         rows = self._rows(out)[..., 0]
-        with single_threaded_blas():
-            site_kernels.add_site_jvp_column(
-                group.flat_features,
-                self._flat_gains(),
-                group.first_site,
-                share_rows(len(rows)),
-                core,
-                rows,
-            )
+        site_kernels.add_site_jvp_column(
+            group.flat_features,
+            self._flat_gains(),
+            group.first_site,
+            share_rows(len(rows)),
+            core,
+            rows,
+        )
 
 
 def _unit_chunk(n_units: int, k: int) -> int:

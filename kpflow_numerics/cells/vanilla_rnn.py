@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._threads import share_rows, single_threaded_blas
+from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_choice, check_flag
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.rate import differentiate_rate, simulate_rate
-from .base import SiteCell, join_features, join_weights, segments_of
+from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
 
@@ -75,10 +75,11 @@ class VanillaRNN(SiteCell):
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
         states = np.empty((*inputs.shape[:2], self.n_units), inputs.dtype)
-        with single_threaded_blas():
+        weight = self._joined_weight(params)
+        with kernel_threads(step_work(inputs, weight)):
             simulate_rate(
                 inputs,
-                self._joined_weight(params),
+                weight,
                 1.0,
                 ACTIVATIONS[self.activation],
                 share_rows(len(inputs)),
@@ -92,10 +93,11 @@ class VanillaRNN(SiteCell):
         H, n_trials, n_steps = self.n_units, *inputs.shape[:2]
         features = join_features(previous, inputs, self.bias)
         gains = np.empty((n_trials, n_steps, 1, 1, H), features.dtype)
-        with single_threaded_blas():
+        weight = self._joined_weight(params)
+        with kernel_threads(step_work(inputs, weight)):
             differentiate_rate(
                 features.reshape(n_trials * n_steps, -1),
-                self._joined_weight(params),
+                weight,
                 1.0,
                 ACTIVATIONS[self.activation],
                 share_rows(n_trials * n_steps),

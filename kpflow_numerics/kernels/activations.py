@@ -111,12 +111,12 @@ _TANH_32, _SIGMOID_32 = _vectorisable(
 
 
 def tanh(a: Any) -> Any:
-    """Return the hyperbolic tangent of a scalar: within 2 eps, odd, exact near zero."""
+    """Return the hyperbolic tangent of a scalar: within 2 eps, odd, NaN of NaN."""
     return np.tanh(a)
 
 
 def sigmoid(a: Any) -> Any:
-    """Return ``1 / (1 + exp(-a))`` of a scalar: within 3 eps, 0 where exp underflows."""
+    """Return ``1 / (1 + exp(-a))`` of a scalar: within 2 eps, 0 where exp underflows."""
     return 1.0 / (1.0 + np.exp(-a))
 
 
