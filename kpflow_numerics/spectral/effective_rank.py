@@ -25,6 +25,9 @@ DEFAULT_PAIRS = 20
 
 _QUANTITY = "effective rank"
 
+# The residuals widen the bounds by this share of the norm, the unknown eigenvalues by far more.
+_PAIRS_TOLERANCE = 1e-7
+
 
 def effective_rank(
     op: Any,
@@ -116,9 +119,7 @@ def effective_rank(
     if method == "auto":
         method = _cheapest(view, weighting, memory, max_size)
     if method == "bounds":
-        return _bounds(
-            view, recipe, weighting, n_pairs, known_pairs, n_matvecs, generator, memory
-        )
+        return _bounds(view, recipe, weighting, n_pairs, known_pairs, n_matvecs, generator, memory)
     spectrum = eigenvalues(
         view.operator,
         method,

@@ -17,7 +17,9 @@ def hutch_plus_plus(form: QuadraticForm, n_matvecs: int, rng: np.random.Generato
     ``tr(Q* G Q)``, which is known exactly; the others into Hutchinson's estimator of
     ``tr((I - Q Q*) G (I - Q Q*))``. Unbiased; for positive semi-definite G its standard error
     falls as ``1 / n_matvecs`` (Meyer, Musco, Musco and Woodruff, SOSA 2021). The standard error
-    is that of the sampled part, given Q: the other part has none.
+    is that of the sampled part, given Q: the other part has none. With fewer than about ten
+    probes on a fast decaying spectrum the 95 % interval was seen to cover the truth in 88 % of
+    the cases only.
 
     Parameters
     ----------
