@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._typing import FloatArray
 from .._validation import check_integer
 from ..analysis import NetworkAnalysis, analyze_network
 from ..store import RunFile
@@ -54,10 +55,11 @@ def analyze(
     shown = Silent() if progress is None else progress
     analyses: list[NetworkAnalysis] = []
     with RunFile.open(path, "r+") as file:
-        if n_trials is not None and n_trials != file.evaluation_batch.n_trials:
-            file.write_evaluation_batch(file.task.evaluation_batch(n_trials))
-        chosen = _equally_spaced(file.n_checkpoints, n_checkpoints)
         batch = file.evaluation_batch
+        if n_trials is not None and n_trials != batch.n_trials:
+            batch = file.task.evaluation_batch(n_trials)
+        chosen = _equally_spaced(file.n_checkpoints, n_checkpoints)
+        vectors: dict[str, FloatArray] = {}
         with shown.stage("analysis", len(chosen)) as stage:
             for index in chosen:
                 network = file.checkpoint(index)
@@ -71,10 +73,12 @@ def analyze(
                         readout=network.readout or None,
                         n_eigenpairs=n_eigenpairs,
                         max_memory=max_memory,
+                        warm_start=vectors,
                     )
                 )
                 stage.advance(note=f"iteration {network.iteration}")
-        file.write_analyses(analyses)
+        # In one step, so that an interrupt leaves the earlier analyses with their own trials.
+        file.write_analyses(analyses, batch=batch)
     return analyses
 
 
