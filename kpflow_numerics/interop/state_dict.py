@@ -20,6 +20,7 @@ SAVE_ADVICE = (
     '  np.savez("network.npz", **{k: v.numpy() for k, v in model.state_dict().items()})'
 )
 
+_NPY_SIGNATURE = b"\x93NUMPY"
 _NUMPY_TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -82,22 +83,24 @@ def read_state_dict(path: str | Path, notes: list[str] | None = None) -> dict[st
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as container:
-            if any(name.endswith("data.pkl") for name in container.namelist()):
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            if file.read(len(_NPY_SIGNATURE)) == _NPY_SIGNATURE:
                 raise InputError(
-                    f"{path} was made by torch.save, whatever its ending: it is a pickle, which "
-                    f"can run code when it is read and is not supported. {SAVE_ADVICE}"
+                    f"{path} holds a single array, not the named arrays of a .npz file."
                 )
+        raise InputError(f"{path} is not a whole .npz file: it is truncated, or something else.")
+    with zipfile.ZipFile(path) as container:
+        if any(name.endswith("data.pkl") for name in container.namelist()):
+            raise InputError(
+                f"{path} was made by torch.save, whatever its ending: it is a pickle, which can "
+                f"run code when it is read and is not supported. {SAVE_ADVICE}"
+            )
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{path} is not a whole .npz file: {error}.") from error
-    except TypeError as error:
-        raise InputError(
-            f"{path} holds a single array, not the named arrays of a .npz file."
-        ) from error
     except ValueError as error:
         raise InputError(
             f"{path} holds pickled objects or damaged arrays ({error}), which are never read. "

@@ -213,7 +213,17 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         np.save(file, np.ones(3))
     with pytest.raises(InputError, match="holds a single array"):
         load_network(single)
+    spoilt = write(tmp_path / "spoilt.npz", arrays_of(kpf.GRU(2, 5)))
+    content = bytearray(spoilt.read_bytes())
+    content[200:240] = bytes(40)
+    spoilt.write_bytes(content)
+    with pytest.raises(InputError, match=r"is not a whole \.npz file: Bad CRC-32"):
+        load_network(spoilt)
     for suffix in SUFFIXES:
+        text = tmp_path / f"text{suffix}"
+        text.write_text("not what the name says")
+        with pytest.raises(InputError, match=f"is not a whole {re.escape(suffix)} file"):
+            load_network(text)
         damaged = write(tmp_path / f"damaged{suffix}", arrays_of(kpf.GRU(2, 5)))
         damaged.write_bytes(damaged.read_bytes()[:100])
         with pytest.raises(InputError, match=f"is not a whole {re.escape(suffix)} file"):
