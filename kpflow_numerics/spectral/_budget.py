@@ -75,7 +75,7 @@ def ask_exact(
     method = getattr(operator, f"exact_{quantity}", None)
     estimate = getattr(operator, "exact_cost", None)
     cost = None if method is None or estimate is None else estimate(quantity)
-    name = type(operator).__name__
+    name = "operator" if operator is None else type(operator).__name__
     if method is not None and (estimate is None or cost is not None):
         if cost is not None and required:
             remedy = 'Raise max_memory, use a smaller batch, or take method="auto".'

@@ -9,6 +9,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from .._typing import FloatArray
 from .._validation import InputError, InputTypeError, check_array
+from ..results import Cost
 from ..testing import default_tolerance
 from ._budget import ask_exact
 from ._orthogonal import column_norms
@@ -144,18 +145,31 @@ class SpectralView:
         """The smallest size of a matrix with the same non-zero eigenvalues."""
         return self.n if self.factor is None else min(self.factor.shape)
 
-    def ask_exact(self, quantity: str, *arguments: Any, **options: Any) -> Any:
-        """Ask the operator, then its ``gram`` (A A*) where it is not self-adjoint.
+    @property
+    def exact_sources(self) -> list[Any]:
+        """Operators whose exact methods speak of this view: A, and its ``gram`` (A A*).
 
-        Of an operator that is not self-adjoint, its exact methods give the trace, the spectrum
-        and the partial traces of ``A A*``, but the Frobenius norm of A itself.
+        Empty where the user overrides the operator's own ``self_adjoint``.
         """
+        flag = getattr(self.operator, "self_adjoint", None)
+        if flag is not None and bool(flag) != self.self_adjoint:
+            return []
         gram = None if self.self_adjoint else getattr(self.operator, "gram", None)
-        if gram is None:
-            return ask_exact(self.operator, quantity, *arguments, **options)
-        optional = {**options, "required": False}
-        found = ask_exact(self.operator, quantity, *arguments, **optional)
-        return found or ask_exact(gram, quantity, *arguments, **options)
+        return [self.operator] if gram is None else [self.operator, gram]
+
+    def ask_exact(
+        self, quantity: str, *arguments: Any, max_memory: float, required: bool = False
+    ) -> tuple[Any, Cost | None] | None:
+        """Ask the sources in turn; see :func:`ask_exact`."""
+        for source in self.exact_sources:
+            found = ask_exact(source, quantity, *arguments, max_memory=max_memory)
+            if found is not None:
+                return found
+        if required:
+            name = f"exact_{quantity}"
+            source = next((each for each in self.exact_sources if hasattr(each, name)), None)
+            return ask_exact(source, quantity, *arguments, max_memory=max_memory, required=True)
+        return None
 
     def counted(self, operator: Any) -> CountedOperator:
         """Return another operator whose products are counted together with these."""

@@ -157,13 +157,13 @@ def _exact(
 
 def _participation_ratio(view: SpectralView, max_memory: float) -> tuple[float, Cost | None] | None:
     """Return ``tr^2 / |.|_F^2`` of A, or of ``A A*`` through the operator's ``gram``."""
-    operator = view.operator if view.self_adjoint else getattr(view.operator, "gram", None)
-    if operator is None:
+    sources = view.exact_sources if view.self_adjoint else view.exact_sources[1:]
+    if not sources:
         return None
-    total = ask_exact(operator, "trace", max_memory=max_memory)
+    total = ask_exact(sources[0], "trace", max_memory=max_memory)
     norm = None
     if total is not None:
-        norm = ask_exact(operator, "frobenius_norm", max_memory=max_memory)
+        norm = ask_exact(sources[0], "frobenius_norm", max_memory=max_memory)
     if total is None or norm is None:
         return None
     costs = [cost for cost in (total[1], norm[1]) if cost is not None]

@@ -299,6 +299,15 @@ class TestExact:
         assert found.value == pytest.approx(rank_from_weights(self.values))
         assert found.method == "exact"
 
+    @pytest.mark.parametrize("flag", [True, False])
+    def test_an_overridden_flag_silences_them(self, flag):
+        op = self.operator()
+        op.self_adjoint = flag
+        found = effective_rank(op, self_adjoint=not flag)
+        assert found.method in ("dense", "gram")
+        expected = self.values**2 if flag else self.values
+        assert found.value == pytest.approx(rank_from_weights(expected))
+
     def test_nothing_has_no_rank(self):
         op = Operator(
             np.zeros((4, 4)),

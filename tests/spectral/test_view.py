@@ -165,6 +165,20 @@ class TestAskExact:
         assert view.ask_exact("trace", max_memory=1e9) == (5.0, None)
         own = SpectralView(Operator(A, gram=gram, **knows_exactly("trace", 6.0)))
         assert own.ask_exact("trace", max_memory=1e9) == (6.0, None)
+        dear = Cost(2 * EXACT_FLOPS, 1.0)
+        own = SpectralView(Operator(A, gram=Operator(A), **knows_exactly("trace", 6.0, dear)))
+        assert own.ask_exact("trace", max_memory=1e9) is None
+        assert own.ask_exact("trace", max_memory=1e9, required=True) == (6.0, dear)
+
+    def test_exact_methods_do_not_speak_of_an_operator_whose_flag_is_overridden(self):
+        for flag in (True, False):
+            op = Operator(SYMMETRIC, self_adjoint=flag, gram=None, **knows_exactly("trace", 6.0))
+            believed = SpectralView(op, self_adjoint=flag)
+            assert believed.ask_exact("trace", max_memory=1e9) == (6.0, None)
+            overridden = SpectralView(op, self_adjoint=not flag)
+            assert overridden.ask_exact("trace", max_memory=1e9) is None
+            with pytest.raises(InputError, match="this operator does not offer here"):
+                overridden.ask_exact("trace", max_memory=1e9, required=True)
 
 
 def test_memory_limits():
