@@ -1,7 +1,8 @@
 """Training: readout, losses, optimisers, backpropagation through time, and the loop."""
 
 from .bptt import Evaluation, LossGradient, evaluate, loss_and_gradient
-from .loop import TrainingDiverged, TrainingRun, fit
+from .gradient_norm import clip_gradient_norm
+from .loop import fit
 from .losses import Loss, MeanSquaredError, state_error
 from .optimizers import (
     OPTIMIZERS,
@@ -9,10 +10,10 @@ from .optimizers import (
     Adam,
     Momentum,
     Optimizer,
-    clip_gradient_norm,
     optimizer_from_config,
 )
 from .readout import apply_readout, check_readout, init_readout
+from .run import TrainingDiverged, TrainingRun
 
 __all__ = [
     "OPTIMIZERS",

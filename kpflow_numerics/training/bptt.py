@@ -12,8 +12,8 @@ from ..cells.base import Cell
 from ..linearization import linearize
 from ..tasks import Task, TrialBatch
 from ..trajectory import Trajectory, simulate
+from .gradient_norm import gradient_norm
 from .losses import Loss, check_loss
-from .optimizers import gradient_norm
 from .readout import apply_readout, check_readout, pull_back_output_error, readout_gradient
 
 

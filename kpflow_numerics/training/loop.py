@@ -24,74 +24,10 @@ from ..tasks import Task, TrialBatch
 from ..trajectory import Trajectory
 from .bptt import LossGradient, backpropagate, judge
 from .losses import Loss, check_loss
-from .optimizers import Adam, Optimizer, OptimizerState, clip_gradient_norm
-from .readout import check_readout, init_readout
+from .network import Network, initial_network, stored_network
+from .optimizers import Adam, Optimizer
+from .run import TrainingDiverged, TrainingRun
 from .sampling import TrialSource, make_source, restore_source, state_to_json
-
-_READOUT = "readout/"
-
-
-class TrainingDiverged(ArithmeticError):  # noqa: N818
-    """Training met a loss, a gradient or parameters that are not finite.
-
-    Attributes
-    ----------
-    iteration : int
-        Where it happened.
-    checkpoints : tuple of Checkpoint
-        What was committed before; all of it is good.
-    """
-
-    def __init__(self, message: str, iteration: int, checkpoints: tuple[Checkpoint, ...]) -> None:
-        super().__init__(message)
-        self.iteration = iteration
-        self.checkpoints = checkpoints
-
-    @property
-    def checkpoint(self) -> Checkpoint | None:
-        """The last good checkpoint; None if the initial network is not finite already."""
-        return self.checkpoints[-1] if self.checkpoints else None
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """A trained network and its course.
-
-    Attributes
-    ----------
-    cell : Cell
-        The cell.
-    task : Task
-        The task.
-    params, readout : dict of str to ndarray
-        Parameters after the last update.
-    losses, gradient_norms : ndarray, shape (n_iterations,)
-        Training loss on the batch of each iteration, and the norm of its gradient before
-        clipping, at the parameters that the update started from.
-    checkpoints : tuple of Checkpoint
-        The checkpoint that was resumed from, if any, and all that were committed since. The last
-        one holds `params` and `readout`, and their loss and accuracy.
-    stop_reason : str
-        ``"iterations"``: all were made. ``"tolerance"``: the training loss reached the tolerance.
-    first_iteration : int
-        The iteration of ``losses[0]``; 0 unless the run was resumed.
-    """
-
-    cell: Cell
-    task: Task
-    params: Params
-    readout: Params
-    losses: FloatArray
-    gradient_norms: FloatArray
-    checkpoints: tuple[Checkpoint, ...]
-    stop_reason: str
-    first_iteration: int
-
-    def __repr__(self) -> str:
-        return (
-            f"TrainingRun({self.cell!r} on {self.task.name}, stopped by {self.stop_reason}, "
-            f"{self.checkpoints[-1]!r})"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,35 +47,6 @@ class _Problem:
         initial = np.repeat(self.h0[np.newaxis], len(inputs), axis=0)
         states = self.cell.simulate_states(params, inputs, initial)
         return Trajectory(self.cell, params, inputs, initial, states)
-
-
-@dataclass(frozen=True, eq=False)
-class _Network:
-    """What an update changes."""
-
-    params: Params
-    readout: Params
-    optimizer_state: OptimizerState
-
-    def updated(self, found: LossGradient, problem: _Problem) -> _Network:
-        """Return the network after one step along a gradient."""
-        gradients = _joined(found.params, found.readout)
-        if problem.clip_norm is not None:
-            gradients, _ = clip_gradient_norm(gradients, problem.clip_norm, found.norm)
-        together, state = problem.optimizer.update(
-            _joined(self.params, self.readout), gradients, self.optimizer_state
-        )
-        return _Network(
-            params={name: together[name] for name in self.params},
-            readout={name: together[_READOUT + name] for name in self.readout},
-            optimizer_state=state,
-        )
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether no parameter is NaN or infinite."""
-        arrays = [*self.params.values(), *self.readout.values()]
-        return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def fit(
@@ -258,7 +165,7 @@ def fit(
 
     if resume_from is None:
         generator = check_rng(rng)
-        network = _initial_network(cell, task, params, readout, optimizer, generator)
+        network = initial_network(cell, task, params, readout, optimizer, generator)
         dtype = network.readout["bias"].dtype
         source = make_source(task, batch_size, generator, dtype, n_samples)
         first = 0
@@ -268,7 +175,7 @@ def fit(
                 "params and readout must not be given with resume_from, which has its own; leave "
                 "them out."
             )
-        network = _stored_network(cell, task, resume_from, optimizer)
+        network = stored_network(cell, task, resume_from, optimizer)
         dtype = network.readout["bias"].dtype
         source = restore_source(resume_from.rng_state, task, batch_size, dtype, n_samples)
         first = resume_from.iteration
@@ -307,7 +214,7 @@ def fit(
 
 def _iterate(
     problem: _Problem,
-    network: _Network,
+    network: Network,
     source: TrialSource,
     *,
     first: int,
@@ -340,7 +247,7 @@ def _iterate(
             checkpoints.append(checkpoint)
         if stop_reason:
             break
-        network = network.updated(found, problem)
+        network = network.updated(found, problem.optimizer, problem.clip_norm)
         losses.append(found.loss)
         norms.append(found.norm)
         if recorder is not None:
@@ -363,7 +270,7 @@ def _iterate(
 
 def _gradient(
     problem: _Problem,
-    network: _Network,
+    network: Network,
     batch: TrialBatch,
     iteration: int,
     checkpoints: list[Checkpoint],
@@ -385,7 +292,7 @@ def _gradient(
 
 def _checkpoint(
     problem: _Problem,
-    network: _Network,
+    network: Network,
     iteration: int,
     found: LossGradient,
     rng_state: str,
@@ -453,49 +360,3 @@ def _check_optimizer(optimizer: Optimizer | None) -> Optimizer:
             f"{optimizer!r}."
         )
     return optimizer
-
-
-def _initial_network(
-    cell: Cell,
-    task: Task,
-    params: ParamsLike | None,
-    readout: ParamsLike | None,
-    optimizer: Optimizer,
-    generator: np.random.Generator,
-) -> _Network:
-    checked = _copied(
-        cell.check_params(cell.init_params(rng=generator) if params is None else params)
-    )
-    dtype = next(iter(checked.values())).dtype
-    if readout is None:
-        readout = init_readout(cell.n_units, task.n_outputs, generator)
-    weights = _copied(check_readout(readout, cell.n_units, task.n_outputs, dtype=dtype))
-    return _Network(checked, weights, optimizer.init_state(_joined(checked, weights)))
-
-
-def _stored_network(
-    cell: Cell, task: Task, checkpoint: Checkpoint, optimizer: Optimizer
-) -> _Network:
-    if not isinstance(checkpoint, Checkpoint):
-        raise InputTypeError(
-            f"resume_from must be a Checkpoint, such as run.checkpoints[-1]; got {checkpoint!r}."
-        )
-    checked = cell.check_params(checkpoint.params, "resume_from.params")
-    dtype = next(iter(checked.values())).dtype
-    weights = check_readout(
-        checkpoint.readout, cell.n_units, task.n_outputs, dtype=dtype, name="resume_from.readout"
-    )
-    state = optimizer.check_state(
-        checkpoint.optimizer_state, _joined(checked, weights), "resume_from.optimizer_state"
-    )
-    return _Network(checked, weights, state)
-
-
-def _joined(params: Params, readout: Params) -> Params:
-    """Return all parameters under one naming, as the optimiser's state stores them."""
-    return params | {_READOUT + name: array for name, array in readout.items()}
-
-
-def _copied(params: Params) -> Params:
-    """Copy what a user gave, since checkpoints keep it."""
-    return {name: array.copy() for name, array in params.items()}

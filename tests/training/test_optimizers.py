@@ -14,7 +14,7 @@ from kpflow_numerics.training import (
     clip_gradient_norm,
     optimizer_from_config,
 )
-from kpflow_numerics.training.optimizers import gradient_norm
+from kpflow_numerics.training.gradient_norm import gradient_norm
 
 RULES = {
     "sgd": SGD(0.1),
