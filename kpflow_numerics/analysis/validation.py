@@ -17,6 +17,7 @@ from .._validation import (
     check_integer,
     check_rng,
 )
+from ..cells.autograd_cell import independence_allowed
 from ..linearization import linearize
 from ..operators import Sensitivity
 from ..results import Check, ValidationReport
@@ -105,7 +106,7 @@ def validate(
     notes = [] if isinstance(loss, SquaredLoss) else [_LINEAR_NOTE]
     subject = _subject(double, loss, generator, notes)
     # Many products of small arrays: waking the BLAS's threads for each costs more than it saves.
-    with single_threaded_blas():
+    with single_threaded_blas(), independence_allowed():
         checks = list(_double_checks(subject, generator, max_memory, notes))
         if trajectory.dtype != np.float64:
             own = Subject(trajectory, linearize(trajectory), subject.loss)

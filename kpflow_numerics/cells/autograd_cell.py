@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -318,7 +320,8 @@ def _pull_back(function: Callable[[Any], Any], at: Any) -> Callable[[FloatArray]
     """Return the map from a cotangent to its product with the adjoint of the Jacobian."""
     import autograd
 
-    pull_back, _ = autograd.make_vjp(function)(at)
+    with independence_allowed():
+        pull_back, _ = autograd.make_vjp(function)(at)
     return pull_back
 
 
@@ -333,12 +336,21 @@ def _push_forward(function: Callable[[Any], Any], at: Any) -> Callable[[Any], Fl
         nonlocal twice
         if twice is None:
             try:
-                return forward(direction)[1]
+                with independence_allowed():
+                    return forward(direction)[1]
             except NotImplementedError:
                 # Autograd lacks the forward rule of something in the step. The adjoint product is
                 # linear in its cotangent; the adjoint of that map is the product wanted here.
-                pull_back, value = autograd.make_vjp(function)(at)
-                twice, _ = autograd.make_vjp(pull_back)(np.zeros_like(value))
+                cotangent = np.zeros_like(function(at))
+                twice = _pull_back(_pull_back(function, at), cotangent)
         return twice(direction)
 
     return product
+
+
+@contextmanager
+def independence_allowed() -> Iterator[None]:
+    """Let a step ignore the parameters or the state, of which autograd warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
+        yield
