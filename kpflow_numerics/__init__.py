@@ -62,6 +62,19 @@ _HOMES = {
     ),
     "interop": ("Network", "load_network", "save_network"),
     "store": ("RunFile", "StoreError"),
+    "spectral": (
+        "effective_rank",
+        "eigenvalues",
+        "frobenius_norm",
+        "partial_trace",
+        "smallest_singular_triplets",
+        "top_eigenpairs",
+        "top_singular_triplets",
+        "trace",
+        "uniform_projection",
+    ),
+    "experiments.analyze": ("analyze",),
+    "experiments.train": ("train",),
     "analysis": ("NetworkAnalysis", "analyze_network", "validate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -85,7 +85,7 @@ SETTING_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("--seed", "training.seed", int, "seed of all random numbers"),
     ("--trials", "analysis.n_trials", int, "evaluation trials B that the operators are built on"),
     ("--checkpoints", "analysis.n_checkpoints", int, "how many checkpoints are analysed"),
-    ("--eigenpairs", "analysis.n_eigenpairs", int, "leading eigenpairs of K, P P* and NTK"),
+    ("--eigenpairs", "analysis.n_eigenpairs", int, "leading eigenpairs of K and NTK"),
     ("--max-memory", "analysis.max_memory_gib", float, "memory that an analysis may take, GiB"),
 )
 CHOICE_FLAGS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (

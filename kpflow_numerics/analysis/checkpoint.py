@@ -136,6 +136,7 @@ def analyze_network(
     readout: ParamsLike | None = None,
     h0: ArrayLike | None = None,
     recipes: Mapping[str, Sequence[str]] = DEFAULT_RECIPES,
+    spectra: Sequence[str] = ("K", "P", "NTK"),
     n_eigenpairs: int = 20,
     n_modes: int = 3,
     tolerance: float = 1e-6,
@@ -164,6 +165,9 @@ def analyze_network(
     recipes : mapping of str to sequence of str
         Recipes of effective rank for each of ``"K"``, ``"P"`` and ``"NTK"``; an operator that is
         left out gets no rank.
+    spectra : sequence of {"K", "P", "NTK"}
+        Operators whose leading eigenpairs are found; K and the NTK are needed for the modes. That
+        of ``P P*`` is dear at the start of training, where nearly all its eigenvalues are alike.
     n_eigenpairs : int
         Leading eigenpairs of K, P P* and the NTK, at most the rank that each can have. More of
         them narrow the bounds of the NTK's rank.
@@ -219,6 +223,8 @@ def analyze_network(
     n_modes = check_integer(n_modes, "n_modes", minimum=0)
     tolerance = check_real(tolerance, "tolerance", minimum=0, maximum=1, open_minimum=True)
     recipes = _check_recipes(recipes)
+    for name in spectra:
+        check_choice(name, "an operator of spectra", DEFAULT_RECIPES)
     generator = check_rng(rng)
     trajectory = simulate(cell, params, batch.inputs, h0)
     evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout)
@@ -234,21 +240,26 @@ def analyze_network(
     ranks: list[OperatorRank] = []
     products: dict[str, int] = {}
     for name, operator in operators.items():
-        pairs[name] = top_eigenpairs(
-            operator,
-            min(n_eigenpairs, *operator.factor.shape),
-            tolerance=max(tolerance, float(np.finfo(operator.dtype).eps) ** (2 / 3)),
-            initial_vectors=_fitting(started.get(name), operator),
-            max_memory=max_memory,
-            rng=generator,
-        )
-        found = _ranks(name, operator, recipes.get(name, ()), pairs[name], max_memory, generator)
+        products[name] = 0
+        if name in spectra:
+            pairs[name] = top_eigenpairs(
+                operator,
+                min(n_eigenpairs, *operator.factor.shape),
+                tolerance=max(tolerance, float(np.finfo(operator.dtype).eps) ** (2 / 3)),
+                initial_vectors=_fitting(started.get(name), operator),
+                max_memory=max_memory,
+                rng=generator,
+            )
+            products[name] += pairs[name].n_matvecs
+            started[name] = pairs[name].vectors
+        wanted = recipes.get(name, ())
+        found = _ranks(name, operator, wanted, pairs.get(name), max_memory, generator)
         ranks += found
-        products[name] = pairs[name].n_matvecs + sum(rank.estimate.n_matvecs for rank in found)
-        started[name] = pairs[name].vectors
+        products[name] += sum(rank.estimate.n_matvecs for rank in found)
     courses = {
         name: mode_courses(pairs[name].vectors, linearization.dims, n_modes)
         for name in ("K", "NTK")
+        if name in pairs
     }
     components = principal_components(trajectory.hidden, 3)
     return NetworkAnalysis(
@@ -303,7 +314,7 @@ def _ranks(
     name: str,
     operator: StructuredOperator,
     recipes: Sequence[str],
-    pairs: EigenResult,
+    pairs: EigenResult | None,
     max_memory: float,
     rng: np.random.Generator,
 ) -> list[OperatorRank]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ def analyze(
     *,
     n_checkpoints: int = 8,
     n_trials: int | None = None,
+    spectra: Sequence[str] = ("K", "NTK"),
     n_eigenpairs: int = 20,
     max_memory: int = 4 * 2**30,
     progress: Progress | None = None,
@@ -32,6 +34,9 @@ def analyze(
         How many checkpoints, equally spaced among those in the file, the first and last included.
     n_trials : int, optional
         Evaluation trials that the operators are built on; those of the file by default.
+    spectra : sequence of {"K", "P", "NTK"}
+        Operators whose leading eigenpairs are found. That of ``P P*`` is dear at the start of
+        training, where nearly all its eigenvalues are alike; its rank is exact without them.
     n_eigenpairs : int
         Leading eigenpairs of each operator.
     max_memory : int
@@ -71,6 +76,7 @@ def analyze(
                         task=file.task,
                         iteration=network.iteration,
                         readout=network.readout or None,
+                        spectra=spectra,
                         n_eigenpairs=n_eigenpairs,
                         max_memory=max_memory,
                         warm_start=vectors,

@@ -38,7 +38,7 @@ class TrainingSettings:
     n_iterations: int = 1000
     batch_size: int = 64
     optimizer: str = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     clip_norm: float = 1.0
     tolerance: float = 0.0
     checkpoint_every: int = 100
@@ -51,7 +51,7 @@ class AnalysisSettings:
     """What is measured at how many checkpoints, on how many evaluation trials."""
 
     n_trials: int = 20
-    n_checkpoints: int = 8
+    n_checkpoints: int = 6
     n_eigenpairs: int = 20
     max_memory_gib: float = 4.0
 

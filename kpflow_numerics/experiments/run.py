@@ -58,8 +58,8 @@ class RunOutcome:
         n_passed = sum(check.passed for check in self.validation.checks)
         lines += [
             "",
-            "Effective ranks: participation ratio (sum w)^2 / sum w^2 of the eigenvalues; that of P "
-            "is of P P*.",
+            "Effective ranks: participation ratio (sum w)^2 / sum w^2 of the eigenvalues w; for P, "
+            "those of P P*.",
             f"Accuracy: {self.accuracy_meaning}.",
             f"Validation: {n_passed} of {len(self.validation.checks)} checks passed.",
             "",
