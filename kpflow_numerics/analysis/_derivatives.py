@@ -2,133 +2,100 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from .._typing import FloatArray
+from .._typing import FloatArray, IntArray
 from ..results import Check
-from ..testing import TaylorResult, taylor_test
 from ._subject import Subject, judge, relative_error
+from ._taylor import has_kink, run, simulation, taylor_check, trial_subset
 from .reference_steps import Step
 
-SLOPE_TOLERANCE = 0.1
 _DIRECTIONS = 2
 _TAYLOR_POINTS = 200
-# Multiplications of one simulation, of which a Taylor test makes seventy, and twice that at kinks.
-_SIMULATION_WORK = 3e7
-_LOCAL_STEP = 1e-8
 
-Function = Callable[[FloatArray], FloatArray]
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Some points ``(x_t, h_{t-1})`` of a trajectory, by their place among its ``B T``."""
+
+    subject: Subject
+    places: IntArray
+
+    @property
+    def states(self) -> FloatArray:
+        """The states that the steps start from, shape ``(M, N)``."""
+        return self._rows(self.subject.trajectory.previous)
+
+    def _rows(self, array: FloatArray) -> FloatArray:
+        return array.reshape(-1, array.shape[2])[self.places]
+
+    def step_from(self, states: FloatArray) -> FloatArray:
+        """Return one step from other states."""
+        subject = self.subject
+        inputs = self._rows(subject.trajectory.inputs)[:, None]
+        return run(subject.cell, subject.parameters, inputs, states)[:, 0]
+
+    def step_with(self, parameters: FloatArray) -> FloatArray:
+        """Return one step with other parameters."""
+        inputs = self._rows(self.subject.trajectory.inputs)[:, None]
+        return run(self.subject.cell, parameters, inputs, self.states)[:, 0]
+
+    def apply_state_jacobians(self, direction: FloatArray) -> FloatArray:
+        """Return ``A v`` at each of the points."""
+        block = np.zeros(self.subject.linearization.dims)
+        block.reshape(-1, block.shape[2])[self.places] = direction
+        return self._rows(self.subject.linearization.state_jvp(block[..., None])[..., 0])
+
+    def apply_parameter_jacobian(self, direction: FloatArray) -> FloatArray:
+        """Return ``J v`` at each of the points."""
+        return self._rows(self.subject.linearization.param_jvp(direction[:, None])[..., 0])
 
 
 def taylor_checks(subject: Subject, rng: np.random.Generator) -> Iterator[Check]:
     """Yield the Taylor slopes of ``A``, ``J`` and ``S``."""
-    trajectory, linearization, cell = subject.trajectory, subject.linearization, subject.cell
-    n_trials, n_steps, n_state = linearization.dims
-    n_points = n_trials * n_steps
-    points = np.sort(rng.choice(n_points, min(n_points, _TAYLOR_POINTS), replace=False))
-    inputs = trajectory.inputs.reshape(n_points, 1, -1)[points]
-    previous = trajectory.previous.reshape(n_points, n_state)[points]
-
-    def apply_state_jacobians(direction: FloatArray) -> FloatArray:
-        block = np.zeros((n_points, n_state, 1))
-        block[points, :, 0] = direction
-        product = linearization.state_jvp(block.reshape(n_trials, n_steps, n_state, 1))
-        return product.reshape(n_points, n_state)[points]
-
+    n_trials, n_steps, n_state = subject.linearization.dims
+    count = min(n_trials * n_steps, _TAYLOR_POINTS)
+    points = _Points(subject, np.sort(rng.choice(n_trials * n_steps, count, replace=False)))
+    of_states = rng.standard_normal((_DIRECTIONS, count, n_state))
+    of_parameters = rng.standard_normal((_DIRECTIONS, subject.cell.n_parameters))
+    smooth = ~has_kink(points.step_from, points.states, of_states)
+    smooth &= ~has_kink(points.step_with, subject.parameters, of_parameters)
+    where = f"One step from {count} points of the trajectory"
+    if smooth.any() and not smooth.all():
+        points = _Points(subject, points.places[smooth])
+        of_states = of_states[:, smooth]
+        where += f", without {count - int(smooth.sum())} that have a kink (of relu) exactly there"
     yield taylor_check(
         "Taylor slope of A",
         "f(h + e v) - f(h) - e A v = O(e^2)",
-        lambda h: cell.simulate_states(trajectory.params, inputs, h)[:, 0],
-        apply_state_jacobians,
-        previous,
-        rng.standard_normal((_DIRECTIONS, *previous.shape)),
-        f"One step from {len(points)} points of the trajectory.",
+        points.step_from,
+        points.apply_state_jacobians,
+        points.states,
+        of_states,
+        f"{where}.",
     )
-    directions = rng.standard_normal((_DIRECTIONS, cell.n_parameters))
     yield taylor_check(
         "Taylor slope of J",
         "f(theta + e v) - f(theta) - e J v = O(e^2)",
-        lambda theta: cell.simulate_states(cell.layout.unpack(theta), inputs, previous)[:, 0],
-        lambda v: linearization.param_jvp(v[:, None]).reshape(n_points, n_state)[points],
+        points.step_with,
+        points.apply_parameter_jacobian,
         subject.parameters,
-        directions,
-        f"One step from {len(points)} points of the trajectory, the states held fixed.",
+        of_parameters,
+        f"{where}, the states held fixed.",
     )
-    trials = trial_subset(subject)
+    trials, linearization = trial_subset(subject), subject.linearization
     yield taylor_check(
         "Taylor slope of S",
         "h(theta + e v) - h(theta) - e S v = O(e^2)",
         simulation(subject, trials),
         lambda v: linearization.propagate(linearization.param_jvp(v[:, None]))[trials, ..., 0],
         subject.parameters,
-        directions,
+        of_parameters,
         f"Simulations of {trials.stop} of {n_trials} trials, {n_steps} steps each.",
     )
-
-
-def trial_subset(subject: Subject) -> slice:
-    """Return as many first trials as may be simulated again and again."""
-    n_trials, n_steps, _ = subject.linearization.dims
-    affordable = _SIMULATION_WORK / (n_steps * subject.cell.n_parameters)
-    return slice(0, int(min(n_trials, max(1.0, affordable))))
-
-
-def simulation(subject: Subject, trials: slice) -> Function:
-    """Return the map from the parameter vector to the states of some trials."""
-    trajectory, cell = subject.trajectory, subject.cell
-    inputs, h0 = trajectory.inputs[trials], trajectory.h0[trials]
-    return lambda theta: cell.simulate_states(cell.layout.unpack(theta), inputs, h0)
-
-
-def taylor_check(
-    name: str,
-    formula: str,
-    function: Function,
-    jvp: Function,
-    point: FloatArray,
-    directions: FloatArray,
-    explanation: str,
-) -> Check:
-    """Return the check that the Taylor remainder of a function is of order 2.
-
-    Kinks (of relu) and a vanishing curvature give other slopes to right derivatives. There the
-    remainder so close to the point that nothing but the derivative can show must be rounding.
-    """
-    with np.errstate(all="ignore"):
-        unit = directions[0] * (_length(point) / np.linalg.norm(directions[0]))
-        size = max(float(np.linalg.norm(function(point))), np.finfo(np.float64).tiny)
-        growth = max(1.0, float(np.linalg.norm(jvp(unit))) / size)
-        result = taylor_test(function, jvp, point, directions, largest_step=1.0 / growth)
-        error, found = _slope_error(result), _found(result)
-        if error > SLOPE_TOLERANCE:
-            nearest = _LOCAL_STEP / math.sqrt(growth)
-            local = taylor_test(function, jvp, point, directions, largest_step=nearest)
-            found += f" For e below {nearest:.0e} the remainder is "
-            if local.exact.all():
-                error = 0.0
-                found += "rounding alone: there are kinks (of relu) nearby, or no curvature."
-            else:
-                found += "larger than rounding: the derivative is wrong, or does not exist here."
-    return judge(name, formula, error, SLOPE_TOLERANCE, f"{explanation} {found}")
-
-
-def _length(point: FloatArray) -> float:
-    return float(np.linalg.norm(point)) or math.sqrt(point.size)
-
-
-def _slope_error(result: TaylorResult) -> float:
-    return 0.0 if result.exact.all() else abs(result.slope - 2)
-
-
-def _found(result: TaylorResult) -> str:
-    if result.exact.all():
-        return "The remainder is rounding alone: the function is linear along the direction."
-    if math.isnan(result.slope):
-        return "Too few steps e stand clear of rounding to fit a slope."
-    return f"Slope {result.slope:.3f} over two decades of e; the error is its distance from 2."
 
 
 def autograd_checks(subject: Subject, step: Step, rng: np.random.Generator) -> Iterator[Check]:

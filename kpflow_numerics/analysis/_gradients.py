@@ -12,8 +12,8 @@ from ..linearization import linearize
 from ..operators import Sensitivity
 from ..results import Check
 from ..trajectory import simulate
-from ._derivatives import simulation, taylor_check, trial_subset
 from ._subject import Subject, judge, relative_error
+from ._taylor import simulation, taylor_check, trial_subset
 from .reference_steps import Step
 
 # Arrays of the state's size that autograd keeps of one step.

@@ -167,12 +167,9 @@ def _predictable(subject: Subject, rng: np.random.Generator, notes: list[str]) -
     direction = rng.standard_normal(subject.cell.n_parameters)
     direction *= np.linalg.norm(subject.parameters) / np.linalg.norm(direction)
     moved = Sensitivity(subject.linearization).apply(direction)
-    growth = np.linalg.norm(moved, axis=(0, 2)) / max(
-        float(np.linalg.norm(trajectory.states)) / math.sqrt(trajectory.n_steps),
-        np.finfo(np.float64).tiny,
-    )
-    too_far = ~(growth <= _LARGEST_GROWTH)
-    if not too_far[1:].any():
+    size = float(np.linalg.norm(trajectory.states)) / math.sqrt(trajectory.n_steps)
+    too_far = ~(np.linalg.norm(moved, axis=(0, 2)) <= _LARGEST_GROWTH * size)
+    if size == 0 or not too_far[1:].any():
         return subject
     n_steps = 1 + int(np.argmax(too_far[1:]))
     notes.append(

@@ -1,0 +1,116 @@
+"""The check that a Taylor remainder is of order 2, kinks considered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .._typing import BoolArray, FloatArray
+from .._validation import InputError
+from ..cells.base import Cell
+from ..results import Check
+from ..testing import TaylorResult, taylor_test
+from ._subject import Subject, judge
+
+SLOPE_TOLERANCE = 0.1
+# Multiplications of one simulation, of which a Taylor test makes seventy, and twice that at kinks.
+_SIMULATION_WORK = 3e7
+_LOCAL_STEP = 1e-8
+_LARGEST_GROWTH = 1e8
+_KINK_STEP = 1e-6
+_KINK_RATIO = 1e-3
+
+Function = Callable[[FloatArray], FloatArray]
+
+
+def run(cell: Cell, parameters: FloatArray, inputs: FloatArray, h0: FloatArray) -> FloatArray:
+    """Return the states for a parameter vector; NaN where a step of the user's refuses it."""
+    try:
+        return cell.simulate_states(cell.layout.unpack(parameters), inputs, h0)
+    except InputError:
+        return np.full((*inputs.shape[:2], cell.n_state), np.nan)
+
+
+def trial_subset(subject: Subject) -> slice:
+    """Return as many first trials as may be simulated again and again."""
+    n_trials, n_steps, _ = subject.linearization.dims
+    affordable = _SIMULATION_WORK / (n_steps * subject.cell.n_parameters)
+    return slice(0, int(min(n_trials, max(1.0, affordable))))
+
+
+def simulation(subject: Subject, trials: slice) -> Function:
+    """Return the map from the parameter vector to the states of some trials."""
+    trajectory, cell = subject.trajectory, subject.cell
+    inputs, h0 = trajectory.inputs[trials], trajectory.h0[trials]
+    return lambda parameters: run(cell, parameters, inputs, h0)
+
+
+def has_kink(function: Function, point: FloatArray, directions: FloatArray) -> BoolArray:
+    """Return for each row of what a function gives whether it has a kink exactly at a point.
+
+    There its even part is of the order of the step, elsewhere of the step squared. The derivative
+    under test does not enter.
+    """
+    centre = function(point)
+    kinks = np.zeros(centre.shape[:-1], dtype=bool)
+    for direction in directions:
+        step = direction * (_KINK_STEP * _length(point) / np.linalg.norm(direction))
+        ahead, behind = function(point + step), function(point - step)
+        even = np.linalg.norm(ahead + behind - 2 * centre, axis=-1)
+        odd = np.linalg.norm(ahead - behind, axis=-1)
+        rounding = 100 * np.finfo(centre.dtype).eps * np.linalg.norm(centre, axis=-1)
+        kinks |= even > _KINK_RATIO * odd + rounding
+    return kinks
+
+
+def taylor_check(
+    name: str,
+    formula: str,
+    function: Function,
+    jvp: Function,
+    point: FloatArray,
+    directions: FloatArray,
+    explanation: str,
+) -> Check:
+    """Return the check that the Taylor remainder of a function is of order 2.
+
+    Kinks (of relu) and a vanishing curvature give other slopes to right derivatives. There the
+    remainder so close to the point that nothing but the derivative can show must be rounding.
+    """
+    with np.errstate(all="ignore"):
+        unit = directions[0] * (_length(point) / np.linalg.norm(directions[0]))
+        size = float(np.linalg.norm(function(point)))
+        growth = float(np.linalg.norm(jvp(unit))) / size if size else 1.0
+        growth = min(max(1.0, growth), _LARGEST_GROWTH)
+        result = taylor_test(function, jvp, point, directions, largest_step=1.0 / growth)
+        error, found = _slope_error(result), _found(result)
+        if not error <= SLOPE_TOLERANCE:
+            nearest = _LOCAL_STEP / math.sqrt(growth)
+            local = taylor_test(function, jvp, point, directions, largest_step=nearest)
+            found += f" For e below {nearest:.0e} the remainder is "
+            if local.exact.all():
+                error = 0.0
+                found += "rounding alone: there are kinks (of relu) nearby, or no curvature."
+            elif has_kink(function, point, directions).any():
+                found += "large, as the function has a kink (of relu) exactly here: no derivative."
+            else:
+                found += "larger than rounding: the derivative is wrong."
+    return judge(name, formula, error, SLOPE_TOLERANCE, f"{explanation} {found}")
+
+
+def _length(point: FloatArray) -> float:
+    return float(np.linalg.norm(point)) or math.sqrt(point.size)
+
+
+def _slope_error(result: TaylorResult) -> float:
+    return 0.0 if result.exact.all() else abs(result.slope - 2)
+
+
+def _found(result: TaylorResult) -> str:
+    if result.exact.all():
+        return "The remainder is rounding alone: the function is linear along the direction."
+    if math.isnan(result.slope):
+        return "Too few steps e stand clear of rounding to fit a slope."
+    return f"Slope {result.slope:.3f} over two decades of e; the error is its distance from 2."
