@@ -91,7 +91,7 @@ def report_html(run: Any) -> str:
             "kpf.analyze or `kpflow analyze`."
         )
     last = analyses[-1]
-    title = f"{run.cell.kind} on {run.task.name}"
+    title = f"{type(run.cell).__name__} on {run.task.name}"
     return page(
         title,
         element(
@@ -314,7 +314,7 @@ def _validation(report: Any) -> Markup:
         rows,
         caption="Every identity that the analysis rests on, checked on this network.",
         numeric=(2, 3),
-        wide=(5,),
+        wide=(1, 5),
     )
 
 

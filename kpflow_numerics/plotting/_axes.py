@@ -112,6 +112,20 @@ def integer_ticks(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
 
 
+def plain_log_ticks(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, its ticks plain numbers where these stay short."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if low < 1e-3 or high > 1e6:
+        return
+    factors = (1.0, 2.0, 5.0) if high < 100.0 * low else (1.0,)
+    ax.yaxis.set_major_locator(LogLocator(subs=factors))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
 def draw_periods(
     ax: Axes, periods: Mapping[str, slice], n_steps: int, *, named: bool = True
 ) -> None:

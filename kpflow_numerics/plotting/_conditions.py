@@ -90,6 +90,8 @@ class TrialColours:
         figure = cast("Figure", panels[0].get_figure())
         bar = figure.colorbar(mappable, ax=list(panels), aspect=25, pad=0.02)
         bar.outline.set_visible(False)
+        # Matplotlib would draw a scale of many colours as an image.
+        bar.solids.set(rasterized=False, edgecolor="face")
         bar.set_label(self.label)
         if self.kind == "angle":
             bar.set_ticks([0.0, np.pi, 2.0 * np.pi], labels=["0", "π", "2π"])
@@ -162,4 +164,4 @@ def _number_colour_map() -> ListedColormap:
     import matplotlib
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, 256)))
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, 96)))

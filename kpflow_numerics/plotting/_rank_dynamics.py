@@ -10,7 +10,14 @@ import numpy as np
 from .._validation import InputError
 from ..analysis.checkpoint import NetworkAnalysis
 from ..results import Estimate
-from ._axes import draw_legend, drawing_on, integer_ticks, key_target, labelled_handles
+from ._axes import (
+    draw_legend,
+    drawing_on,
+    integer_ticks,
+    key_target,
+    labelled_handles,
+    plain_log_ticks,
+)
 from ._source import Source, read_record
 from .style import OPERATOR_COLOURS, OPERATOR_LABELS, OPERATOR_MARKERS, PALETTE
 
@@ -156,7 +163,7 @@ def _lines(analyses: Sequence[NetworkAnalysis], wanted: Sequence[tuple[str, str]
 def _finish(ax: Axes, lines: Lines) -> None:
     values = [estimate.value for points in lines.values() for _, estimate in points]
     if min(values) > 0 and max(values) > 8 * min(values):
-        ax.set_yscale("log")
+        plain_log_ticks(ax)
     ax.set_xlabel("Training iteration")
     integer_ticks(ax)
 

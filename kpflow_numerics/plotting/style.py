@@ -137,7 +137,7 @@ def angle_colour_map() -> ListedColormap:
     require_matplotlib()
     from matplotlib.colors import ListedColormap
 
-    turn = 2.0 * np.pi * (np.arange(256) + 0.5) / 256
+    turn = 2.0 * np.pi * (np.arange(96) + 0.5) / 96
     return ListedColormap(angle_colours(turn), name="kpflow-angle")
 
 

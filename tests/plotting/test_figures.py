@@ -389,7 +389,8 @@ class TestSaving:
     def test_a_network_trained_elsewhere_has_no_history_and_the_same_bytes_each_time(
         self, tmp_path
     ) -> None:
-        run = FakeRun(iterations=(0,), losses=np.array([]))
+        one_mode = {"modes": {"K": np.ones((1, 6, 12))}, "mode_fractions": {"K": np.ones(1)}}
+        run = FakeRun(analyses=[make_analysis(**one_mode)], losses=np.array([]))
         written = []
         for folder in ("a", "b"):
             paths = plotting.save_figures(run, tmp_path / folder, formats=("pdf", "svg", "png"))

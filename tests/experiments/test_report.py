@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from kpflow_numerics._validation import InputError
+from kpflow_numerics.experiments import report
+from kpflow_numerics.experiments._html import Markup, element, join, table
+from kpflow_numerics.experiments._report_figures import report_panels
+from kpflow_numerics.experiments.report import flatten, number, report_html, write_report
+from kpflow_numerics.results import Check, ValidationReport
+from tests.cases.analyses import FakeRun, estimate, make_analysis
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+HOSTILE = "<script>alert(\"x\")</script> & 'quoted'"
+
+
+class Document(HTMLParser):
+    """What a page holds; strict about nesting, ids and whatever could leave the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"{tag} is never closed" for tag in self.open]
+        known = set(self.ids)
+        self.faults += [f"id {name} is used twice" for name in known if self.ids.count(name) > 1]
+        self.faults += [f"#{name} leads nowhere" for name in self.references if name not in known]
+        self.faults += [f"<{tag}>" for tag in self.tags if tag in ("script", "link", "img")]
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            elif name in ("href", "xlink:href", "src", "srcset", "data", "action"):
+                if value.startswith("#"):
+                    self.references.append(value[1:])
+                else:
+                    self.faults.append(f"{name}={value}")
+            elif name.startswith("on"):
+                self.faults.append(f"{name} runs a script")
+            self.references += re.findall(r"url\(#([^)]+)\)", value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open[-1] != tag:
+            self.faults.append(f"</{tag}> closes {self.open[-1:]}")
+        else:
+            self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+        elif "url(" in data or "@import" in data:
+            self.faults.append("the style loads something")
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def validation(passed: bool = True) -> ValidationReport:
+    checks = (
+        Check("adjoint of J", "<J v, q> = <v, J* q>", 1.25e-17, 1.11e-14, True, "random pairs"),
+        Check("states", "h_t = f(x_t, h_{t-1})", 3.5e-16, 7.5e-13, passed, HOSTILE),
+    )
+    return ValidationReport(checks, passed)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return report_html(FakeRun(validation=validation()))
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Leave out the figures, which take most of the time, where only words are looked at."""
+    monkeypatch.setattr(report, "report_panels", lambda _: {})
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(page) -> None:
+    assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert Document(page).faults == []
+    assert "http" not in page
+    assert 'name="viewport"' in page
+    assert "@media print" in page
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "<p>",
+        "</div>",
+        '<p id="figure-1-figure_1"></p>',
+        '<a href="#nowhere">x</a>',
+        '<img src="a.png">',
+        "<script>1</script>",
+        '<p onclick="x">y</p>',
+        '<a href="page.html">x</a>',
+        "<style>@import 'x'</style>",
+        '<p style="fill: url(#gone)"></p>',
+    ],
+)
+def test_a_planted_fault_is_caught(planted) -> None:
+    good = '<html><body><p id="figure-1-figure_1">x</p><b>HERE</b></body></html>'
+    assert Document(good).faults == []
+    assert Document(good.replace("HERE", planted)).faults
+
+
+def test_every_number_is_on_the_page(page) -> None:
+    run = FakeRun(validation=validation())
+    text = Document(page).text
+    for analysis in run.analyses:
+        wanted = [number(analysis.evaluation_loss), number(analysis.accuracy)]
+        wanted += [number(analysis.rank(name).value) for name in ("K", "P", "NTK")]
+        bounds = analysis.rank("NTK")
+        wanted.append(f"[{number(bounds.lower)}, {number(bounds.upper)}]")
+        for each in wanted:
+            assert each in text, each
+    last = run.analyses[-1]
+    for entry in last.ranks:
+        assert entry.recipe in text
+        assert number(entry.estimate.value) in text
+    for name, values in last.spectra.items():
+        assert all(number(value) in text for value in values), name
+    assert all(f"{count:,}" in text for count in last.n_products.values())
+    for check in run.validation.checks:
+        assert all(part in text for part in (check.name, check.formula, check.explanation))
+        assert number(check.error) in text
+        assert number(check.threshold) in text
+    for name, value in (*flatten(run.config), *flatten(run.provenance)):
+        assert name in text
+        assert value in text
+    assert run.task.accuracy_meaning in text
+    assert "2 of 2" in text
+
+
+def test_every_figure_is_there_with_a_caption(page) -> None:
+    document = Document(page)
+    assert document.tags.count("figure") == document.tags.count("figcaption") == 14
+    assert page.count('role="img"') == 14
+    for heading in ("Training", "Ranks over training", "Spectra", "Hidden states", "Validation"):
+        assert heading in document.text
+    assert "Leading modes at iteration 40" in document.text
+
+
+def test_the_same_run_gives_the_same_bytes(without_figures) -> None:
+    pages = {report_html(FakeRun(validation=validation())) for _ in range(2)}
+    assert len(pages) == 1
+
+
+def test_text_is_escaped(without_figures) -> None:
+    run = FakeRun(iterations=(0,), losses=[], validation=validation())
+    run.config = {HOSTILE: {"key": HOSTILE}}
+    page = report_html(run)
+    assert "<script" not in page
+    document = Document(page)
+    assert document.faults == []
+    assert document.text.count(HOSTILE) == 3
+
+
+def test_a_network_trained_elsewhere_has_no_training_to_show(without_figures) -> None:
+    analysis = make_analysis(evaluation_loss=float("nan"), accuracy=float("nan"))
+    run = FakeRun(analyses=[analysis], losses=[])
+    assert list(report_panels(run)) == [
+        "Spectra",
+        "Leading modes at iteration 0",
+        "Hidden states",
+    ]
+    document = Document(report_html(run))
+    assert document.faults == []
+    assert "The network was trained elsewhere" in document.text
+    assert "Accuracy" not in document.text
+    assert not re.search(r"\bnan\b", document.text)
+    assert "has not been validated" in document.text
+
+
+def test_failures_are_said_first(without_figures) -> None:
+    complete = {"K": True, "P": False, "NTK": False}
+    run = FakeRun(
+        analyses=[make_analysis(complete=complete)], losses=[], validation=validation(False)
+    )
+    text = Document(report_html(run)).text
+    notice = text.index("The leading eigenvalues of P and NTK are not certified")
+    assert notice < text.index("Numbers")
+    assert text.index("Validation failed: states.") < text.index("Numbers")
+    assert text.count("NOT complete") == 2
+    assert "FAILED" in text
+    assert "1 of 2" in text
+
+
+def test_an_interval_that_is_not_certain_says_so(without_figures) -> None:
+    analysis = make_analysis()
+    rank = analysis.ranks[-1]
+    sampled = estimate(5.0, 4.5, 5.5, standard_error=0.25, confidence=0.95, method="hutch++")
+    ranks = (*analysis.ranks[:-1], type(rank)("NTK", rank.recipe, sampled))
+    text = Document(report_html(FakeRun(analyses=[make_analysis(ranks=ranks)], losses=[]))).text
+    assert "4.5 to 5.5, 95 % interval" in text
+    assert "hutch++" in text
+
+
+def test_the_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, without_figures) -> None:
+    run = FakeRun(iterations=(0,), losses=[])
+    path = write_report(tmp_path / "new" / "report.html", run=run)
+    assert path.read_text(encoding="utf-8") == report_html(run)
+    with pytest.raises(InputError, match=r"report\.html already exists.*overwrite=True"):
+        write_report(path, run=run, overwrite=False)
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="no space left"):
+        write_report(path, run=run)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_run_without_analyses_is_refused() -> None:
+    run = FakeRun()
+    run.analyses = []
+    with pytest.raises(InputError, match="nothing to report.*kpflow analyze"):
+        report_html(run)
+
+
+def test_markup_is_escaped_once() -> None:
+    inner = element("b", "a < b", title='"')
+    assert inner == '<b title="&quot;">a &lt; b</b>'
+    assert element("p", inner, " & ") == f"<p>{inner} &amp; </p>"
+    assert join(["<", Markup("<br>")], "") == "&lt;<br>"
+    made = table(["x", "y"], [[1, "<"]], caption="c", numeric=(0,))
+    assert Document(made).faults == []
+    assert '<th scope="row" class="number">1</th><td>&lt;</td>' in made
+
+
+def test_operators_are_explained_in_the_order_of_the_tables() -> None:
+    assert list(report.OPERATORS) == ["K", "P", "NTK"]
