@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,22 +24,18 @@ from ._analyses import check_analyses, read_analyses, write_analyses
 from ._batch import read_batch, write_batch
 from ._checkpoints import (
     INDEX,
-    add_empty_history,
     append_history,
     check_checkpoint,
     read_checkpoint,
     read_column,
     write_checkpoint,
 )
-from ._disk import StoreError, reason
-from ._journal import JournalledFile, journal_path
+from ._journal import JournalledFile
+from ._opening import beside, identify, open_existing, open_new, settings_text, write_head
 from ._validation_table import read_report, write_report
-from ._variables import TEXT, copy_contents
-from .provenance import collect_provenance
-from .schema import RUN_ID, SCHEMA_NAME, SCHEMA_VERSION, check_schema
+from ._variables import copy_contents
 from .toml import to_toml
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPARE_BYTES = 2**20
 _OBJECT_BYTES = 2048
 
@@ -128,14 +123,14 @@ class RunFile:
         if seed is not None:
             seed = check_integer(seed, "seed", minimum=0)
         text = to_toml({} if config is None else config)
-        settings = _settings_text(cell)
+        settings = settings_text(cell)
         target = Path(path)
-        disk = _open_new(target, overwrite=overwrite)
+        disk = open_new(target, overwrite=overwrite)
         try:
             file = h5py.File(disk, "w", libver=None)
-            _write_head(file, cell, settings, task, text, seed)
+            write_head(file, cell, settings, task, text, seed)
             file.flush()
-            disk.identify(file[RUN_ID].id.get_offset(), file[RUN_ID][()])
+            identify(disk, file)
             disk.commit()
         except BaseException:
             disk.close()
@@ -168,14 +163,7 @@ class RunFile:
         """
         check_choice(mode, "mode", ("r", "r+"))
         target = Path(path)
-        disk = _open_existing(target, mode)
-        try:
-            file = _open_hdf5(disk, target, mode)
-            check_schema(file, target)
-            disk.identify(file[RUN_ID].id.get_offset(), file[RUN_ID][()])
-        except BaseException:
-            disk.close()
-            raise
+        disk, file = open_existing(target, mode)
         return cls(disk, file, target, mode)
 
     def close(self) -> None:
@@ -446,7 +434,7 @@ class RunFile:
         live = _live_bytes(self._file)
         if self._disk.size < 2 * live + _SPARE_BYTES:
             return
-        path = _beside(self._disk.path, ".compact")
+        path = beside(self._disk.path, ".compact")
         # The file as it is stays valid: nothing is lost where there is no room for a second one.
         with suppress(OSError):
             _disk.remove(path)
@@ -461,122 +449,7 @@ class RunFile:
             self._file.close()
             self._disk.close()
             self._disk, self._file = disk, h5py.File(disk, "r+")
-            self._disk.identify(self._file[RUN_ID].id.get_offset(), self._file[RUN_ID][()])
-
-
-def _write_head(
-    file: h5py.File, cell: Cell, settings: str, task: Task, config: str, seed: int | None
-) -> None:
-    file.attrs["schema_name"] = SCHEMA_NAME
-    file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["Conventions"] = "CF-1.11"
-    file.attrs["title"] = f"{cell!r} on {task.name}"
-    # Contiguous and never rewritten, so that its place in the file never changes.
-    file.create_dataset(RUN_ID, data=np.bytes_(uuid.uuid4().hex))
-    network = file.create_group("network")
-    network.attrs["kind"] = cell.kind
-    network.attrs["settings"] = settings
-    network.attrs["n_units"] = cell.n_units
-    tasks = file.create_group("task")
-    tasks.attrs["task_name"] = task.name
-    tasks.attrs["options"] = json.dumps(task.to_dict())
-    provenance = file.create_group("provenance")
-    for name, value in collect_provenance().items():
-        provenance.attrs[name] = value
-    if seed is not None:
-        provenance.attrs["seed"] = str(seed)
-    provenance.create_dataset("configuration", data=config, dtype=TEXT)
-    add_empty_history(file)
-
-
-def _settings_text(cell: Cell) -> str:
-    try:
-        return json.dumps(cell.settings())
-    except TypeError as error:
-        raise InputTypeError(
-            f"{cell!r} has settings that a file cannot hold: {error}. A setting must be a number, "
-            "a string, a boolean, None, or a list or dict of these."
-        ) from error
-
-
-def _open_new(target: Path, *, overwrite: bool) -> JournalledFile:
-    """Open a file for a new run: where it will be, or beside one that it is to replace."""
-    if target.is_dir():
-        raise InputError(f"{target} is a directory; name a file in it, such as {target}/run.h5.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            if overwrite:
-                _disk.remove(journal_path(target))
-            return JournalledFile(target, "x")
-        if not overwrite:
-            raise InputError(
-                f"{target} exists, and is never overwritten unless that is asked for. Choose "
-                "another name, continue it with RunFile.open(path, 'r+'), or replace it with "
-                "overwrite=True (--overwrite)."
-            )
-        _check_replaceable(target)
-        scratch = _beside(target, ".new")
-        if scratch.exists():
-            # Left by a process that was killed; one that is still writing holds its lock.
-            JournalledFile(scratch, "r+").close()
-            _disk.remove(scratch)
-        _disk.remove(journal_path(scratch))
-        return JournalledFile(scratch, "x")
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"Could not make {target}: {reason(error)}.") from error
-
-
-def _check_replaceable(target: Path) -> None:
-    """Refuse to replace what is not a run file, or is in use."""
-    if not target.stat().st_size:
-        return
-    try:
-        RunFile.open(target, "r+").close()
-    except InputError as error:
-        raise InputError(
-            f"{target} is not overwritten: {error} Delete it yourself, or choose another name."
-        ) from error
-
-
-def _open_existing(target: Path, mode: str) -> JournalledFile:
-    if target.is_dir():
-        raise InputError(f"{target} is a directory, not a run file.")
-    try:
-        return JournalledFile(target, mode)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no run file {target}.") from error
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"Could not open {target}: {reason(error)}.") from error
-
-
-def _open_hdf5(disk: JournalledFile, target: Path, mode: str) -> h5py.File:
-    if not disk.size:
-        raise InputError(
-            f"{target} is empty: what made it was stopped before it wrote anything. Delete it."
-        )
-    signature = bytearray(len(_SIGNATURE))
-    disk.readinto(signature)
-    disk.seek(0)
-    if bytes(signature) != _SIGNATURE:
-        is_network = target.suffix in (".npz", ".safetensors", ".pt", ".pth")
-        hint = " A network is read by kpf.load_network or `kpflow analyze`." if is_network else ""
-        raise InputError(f"{target} is not an HDF5 file, so it is not a run file.{hint}")
-    try:
-        return h5py.File(disk, mode)
-    except OSError as error:
-        raise InputError(
-            f"{target} cannot be read as HDF5: it is truncated or damaged, or was moved without "
-            f"its journal {journal_path(target).name}. HDF5 says: {error}."
-        ) from error
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+            identify(self._disk, self._file)
 
 
 def _same_trials(one: TrialBatch, other: TrialBatch) -> bool:

@@ -290,7 +290,7 @@ def test_a_crash_while_an_old_run_is_replaced(tmp_path, monkeypatch):
     with RunFile.create(path, cell=CELL, task=TASK) as file:
         file.commit(make_checkpoint(5))
     before = path.read_bytes()
-    monkeypatch.setattr("kpflow_numerics.store.run_file.collect_provenance", dict)
+    monkeypatch.setattr("kpflow_numerics.store._opening.collect_provenance", dict)
     disk = Disk(monkeypatch, PowerCut)
     outcomes = []
     for cut in range(1000):

@@ -580,7 +580,7 @@ class TestOpening:
         def refuse(*_):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("kpflow_numerics.store.run_file.JournalledFile", refuse)
+        monkeypatch.setattr("kpflow_numerics.store._opening.JournalledFile", refuse)
         with pytest.raises(StoreError, match="Could not open .*: permission is denied"):
             RunFile.open(path)
         with pytest.raises(StoreError, match="Could not make .*: permission is denied"):
