@@ -47,9 +47,12 @@ def report_panels(run: Any) -> dict[str, list[Panel]]:
         headings["Training"] = _training(plotting.read_history(run), run.task.accuracy_meaning)
     if len(record.analyses) > 1:
         headings["Ranks over training"] = _ranks(record)
-    headings["Spectra"] = _over_training(
-        record, plotting.spectra, "Leading eigenvalues of K, P P* and NTK"
-    )
+    spectra = record.analyses[-1].spectra
+    if spectra:
+        names = ["P P*" if name == "P" else name for name in spectra]
+        headings["Spectra"] = _over_training(
+            record, plotting.spectra, f"Leading eigenvalues of {' and '.join(names)}"
+        )
     modes = _modes(record)
     if modes:
         headings[f"Leading modes at iteration {record.analyses[-1].iteration}"] = modes

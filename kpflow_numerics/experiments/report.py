@@ -120,7 +120,8 @@ def _sections(run: Any, analyses: list[NetworkAnalysis], last: NetworkAnalysis) 
     yield element("h2", "Numbers")
     yield _over_training(analyses)
     yield _ranks(last)
-    yield _spectra(last)
+    if last.spectra:
+        yield _spectra(last)
     yield element("h2", "Validation")
     yield _validation(run.validation)
 

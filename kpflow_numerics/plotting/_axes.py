@@ -95,9 +95,9 @@ def draw_legend(
 
 
 def _columns(handles: Sequence[Any], width: float) -> int:
-    """Return how many columns of a legend fit a width in inches, a letter taking 4 points."""
+    """Return how many columns of a legend fit a width in inches, a letter taking 3.6 points."""
     longest = max(len(handle.get_label().replace("$", "")) for handle in handles)
-    return max(1, min(len(handles), int(72 * width / (4.0 * longest + 24.0))))
+    return max(1, min(len(handles), int(72 * width / (3.6 * longest + 22.0))))
 
 
 def key_target(ax: Axes | None, axes: Axes) -> Axes | Figure:

@@ -16,6 +16,7 @@ from .style import GREY, PALETTE, angle_colour_map, angle_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -91,7 +92,7 @@ class TrialColours:
         bar = figure.colorbar(mappable, ax=list(panels), aspect=25, pad=0.02)
         bar.outline.set_visible(False)
         # Matplotlib would draw a scale of many colours as an image.
-        bar.solids.set(rasterized=False, edgecolor="face")
+        cast("QuadMesh", bar.solids).set(rasterized=False, edgecolor="face")
         bar.set_label(self.label)
         if self.kind == "angle":
             bar.set_ticks([0.0, np.pi, 2.0 * np.pi], labels=["0", "π", "2π"])

@@ -130,7 +130,8 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
             yield "ranks", _single(rank_dynamics, record)
             if _n_recipes(record, "K") > 1:
                 yield "ranks-K-recipes", _single(rank_recipes, record)
-        yield "spectra", _spectra(record)
+        if record.analysis(-1).spectra:
+            yield "spectra", _spectra(record)
         if any(len(courses) for courses in record.analysis(-1).modes.values()):
             yield "modes", _modes(record)
         yield "trajectories", _trajectories(record)

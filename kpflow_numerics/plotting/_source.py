@@ -53,6 +53,8 @@ def read_record(
         analyses = tuple(source)
     elif hasattr(source, "analyses"):
         analyses = tuple(source.analyses)
+        if not analyses:
+            raise _empty()
         batch = source.evaluation_batch if batch is None else batch
         task = source.task if task is None else task
     else:
@@ -61,11 +63,15 @@ def read_record(
         if not isinstance(analysis, NetworkAnalysis):
             raise _unusable(analysis)
     if not analyses:
-        raise InputError(
-            "There is no analysis to draw: the source holds none. Analyse the run first, with "
-            "kpf.analyze or `kpflow analyze`."
-        )
+        raise _empty()
     return Record(analyses, batch, task)
+
+
+def _empty() -> InputError:
+    return InputError(
+        "There is no analysis to draw: the source holds none. Analyse the run first, with "
+        "kpf.analyze or `kpflow analyze`."
+    )
 
 
 def _unusable(source: Any) -> InputTypeError:

@@ -190,6 +190,16 @@ def test_the_number_of_pairs_and_modes_is_that_asked_for() -> None:
     assert few.modes["K"].shape[0] == 1
 
 
+def test_only_the_spectra_asked_for_are_found() -> None:
+    analysis = analyze(CellCase(kpf.GRU(2, 4)), spectra=("NTK",))
+    assert set(analysis.spectra) == set(analysis.complete) == set(analysis.modes) == {"NTK"}
+    whole = analyze(CellCase(kpf.GRU(2, 4)))
+    for name in ("K", "P", "NTK"):
+        assert analysis.rank(name).value == pytest.approx(whole.rank(name).value, rel=1e-12)
+    with pytest.raises(InputError, match="an operator of spectra must be one of 'K', 'P', 'NTK'"):
+        analyze(CellCase(kpf.GRU(2, 4)), spectra=("PP*",))
+
+
 @pytest.fixture(scope="module")
 def wide() -> CellCase:
     """A network whose P P* is beyond what the solvers take apart as a matrix."""

@@ -189,6 +189,18 @@ def test_a_network_trained_elsewhere_has_no_training_to_show(without_figures) ->
     assert "has not been validated" in document.text
 
 
+def test_what_was_not_found_is_left_out() -> None:
+    spectra = {"K": make_analysis().spectra["K"], "NTK": make_analysis().spectra["NTK"]}
+    some = FakeRun(analyses=[make_analysis(spectra=spectra)], losses=[])
+    assert report_panels(some)["Spectra"][0].caption == (
+        "Leading eigenvalues of K and NTK at iteration 0."
+    )
+    bare = make_analysis(spectra={}, modes={}, mode_fractions={}, complete={})
+    run = FakeRun(analyses=[bare], losses=[])
+    assert list(report_panels(run)) == ["Hidden states"]
+    assert "Leading eigenvalues" not in Document(report_html(run)).text
+
+
 def test_failures_are_said_first(without_figures) -> None:
     complete = {"K": True, "P": False, "NTK": False}
     run = FakeRun(

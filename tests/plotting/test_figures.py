@@ -347,6 +347,10 @@ class TestSources:
     def test_no_analysis_is_refused(self) -> None:
         with pytest.raises(InputError, match="Analyse the run first"):
             plotting.spectra([])
+        run = FakeRun()
+        run.analyses = []
+        with pytest.raises(InputError, match="Analyse the run first"):
+            plotting.spectra(run)
 
     def test_axes_of_another_kind_are_refused(self) -> None:
         with pytest.raises(InputTypeError, match="ax must be a matplotlib Axes or None; got str"):
@@ -398,6 +402,11 @@ class TestSaving:
             assert all(path.read_bytes().startswith(FORMATS[path.suffix]) for path in paths)
             written.append([path.read_bytes() for path in paths])
         assert written[0] == written[1]
+
+    def test_what_was_not_found_is_left_out(self) -> None:
+        bare = make_analysis(spectra={}, modes={}, mode_fractions={})
+        run = FakeRun(analyses=[bare], losses=np.array([]))
+        assert [name for name, _ in plotting.run_figures(run)] == ["trajectories"]
 
     @pytest.mark.parametrize("task", [TASKS["task"], TASKS["number"]])
     def test_composites_are_not_cut_off(self, task) -> None:
