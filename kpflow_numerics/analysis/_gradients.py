@@ -124,6 +124,6 @@ def gradient_step_check(subject: Subject) -> Check:
         simulation(subject, trials),
         predict,
         subject.parameters,
-        -gradient,
+        -gradient[None],
         explanation,
     )

@@ -18,8 +18,9 @@ SLOPE_TOLERANCE = 0.1
 # Multiplications of one simulation, of which a Taylor test makes seventy, and twice that at kinks.
 _SIMULATION_WORK = 3e7
 _LOCAL_STEP = 1e-8
+# Roundings of the point and of the function, as the change amplifies them.
+_LOCAL_FACTOR = 1000
 _LARGEST_GROWTH = 1e8
-_KINK_STEP = 1e-6
 _KINK_RATIO = 1e-3
 
 Function = Callable[[FloatArray], FloatArray]
@@ -47,17 +48,19 @@ def simulation(subject: Subject, trials: slice) -> Function:
     return lambda parameters: run(cell, parameters, inputs, h0)
 
 
-def has_kink(function: Function, point: FloatArray, directions: FloatArray) -> BoolArray:
+def has_kink(
+    function: Function, point: FloatArray, directions: FloatArray, step: float = 1e-6
+) -> BoolArray:
     """Return for each row of what a function gives whether it has a kink exactly at a point.
 
-    There its even part is of the order of the step, elsewhere of the step squared. The derivative
-    under test does not enter.
+    There its even part is of the order of the step, elsewhere of the step squared; the step is
+    relative to the length of the point. The derivative under test does not enter.
     """
     centre = function(point)
     kinks = np.zeros(centre.shape[:-1], dtype=bool)
     for direction in directions:
-        step = direction * (_KINK_STEP * _length(point) / np.linalg.norm(direction))
-        ahead, behind = function(point + step), function(point - step)
+        change = _scaled(direction, step * _length(point))
+        ahead, behind = function(point + change), function(point - change)
         even = np.linalg.norm(ahead + behind - 2 * centre, axis=-1)
         odd = np.linalg.norm(ahead - behind, axis=-1)
         rounding = 100 * np.finfo(centre.dtype).eps * np.linalg.norm(centre, axis=-1)
@@ -77,27 +80,35 @@ def taylor_check(
     """Return the check that the Taylor remainder of a function is of order 2.
 
     Kinks (of relu) and a vanishing curvature give other slopes to right derivatives. There the
-    remainder so close to the point that nothing but the derivative can show must be rounding.
+    remainder must vanish so close to the point that nothing but the derivative can show; the
+    error is then the remainder relative to the change.
     """
     with np.errstate(all="ignore"):
-        unit = directions[0] * (_length(point) / np.linalg.norm(directions[0]))
+        units = [_scaled(direction, _length(point)) for direction in directions]
+        changes = np.array([np.linalg.norm(jvp(unit)) for unit in units])
         size = float(np.linalg.norm(function(point)))
-        growth = float(np.linalg.norm(jvp(unit))) / size if size else 1.0
-        growth = min(max(1.0, growth), _LARGEST_GROWTH)
+        growth = min(max(1.0, changes.max() / size if size else 1.0), _LARGEST_GROWTH)
         result = taylor_test(function, jvp, point, directions, largest_step=1.0 / growth)
-        error, found = _slope_error(result), _found(result)
-        if not error <= SLOPE_TOLERANCE:
-            nearest = _LOCAL_STEP / math.sqrt(growth)
-            local = taylor_test(function, jvp, point, directions, largest_step=nearest)
-            found += f" For e below {nearest:.0e} the remainder is "
-            if local.exact.all():
-                error = 0.0
-                found += "rounding alone: there are kinks (of relu) nearby, or no curvature."
-            elif has_kink(function, point, directions).any():
-                found += "large, as the function has a kink (of relu) exactly here: no derivative."
-            else:
-                found += "larger than rounding: the derivative is wrong."
-    return judge(name, formula, error, SLOPE_TOLERANCE, f"{explanation} {found}")
+        error, found = _slope_error(result), f"{explanation} {_found(result)}"
+        if error <= SLOPE_TOLERANCE:
+            return judge(name, formula, error, SLOPE_TOLERANCE, found)
+        nearest = _LOCAL_STEP / math.sqrt(growth)
+        local = taylor_test(function, jvp, point, directions, largest_step=nearest)
+        remainder = float((local.remainders[:, -1] / (nearest * changes)).max())
+        limit = _LOCAL_FACTOR * float(np.finfo(np.float64).eps) / nearest
+        if remainder <= limit:
+            found += f" There are kinks (of relu) nearby, or no curvature. {_LOCAL.format(nearest)}"
+            return judge(name, formula, remainder, limit, found)
+        if has_kink(function, point, directions, nearest).any():
+            found += " The function has a kink (of relu) exactly here, hence no derivative."
+        return judge(name, formula, error, SLOPE_TOLERANCE, found)
+
+
+_LOCAL = "The error is the remainder at e = {:.0e}, relative to the change that the formula gives."
+
+
+def _scaled(direction: FloatArray, length: float) -> FloatArray:
+    return direction * (length / np.linalg.norm(direction))
 
 
 def _length(point: FloatArray) -> float:
