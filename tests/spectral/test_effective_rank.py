@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from kpflow_numerics._validation import InputError, MemoryLimitError
+from kpflow_numerics._validation import InputError, InputTypeError, MemoryLimitError
 from kpflow_numerics.results import Cost
 from kpflow_numerics.spectral import (
     RANK_METHODS,
@@ -14,6 +14,7 @@ from kpflow_numerics.spectral import (
     participation_ratio_bracket,
     rank_bracket,
     rank_from_weights,
+    top_eigenpairs,
 )
 from kpflow_numerics.spectral._budget import EXACT_FLOPS
 from kpflow_numerics.testing import default_tolerance
@@ -354,6 +355,34 @@ class TestBounds:
             widths.append(found.upper - found.lower)
         assert np.all(np.diff(widths) <= 1e-9)
         assert widths[-1] <= 1e-9
+
+    @pytest.mark.parametrize("recipe", RECIPES)
+    def test_known_pairs_stand_for_new_ones(self, recipe):
+        op = Operator(
+            with_eigenvalues(DECAYS["slow"]), self_adjoint=True, positive_semidefinite=True
+        )
+        pairs = top_eigenpairs(op, 7)
+        op.columns = 0
+        known = effective_rank(op, recipe, "bounds", known_pairs=pairs)
+        assert known.n_matvecs == op.columns
+        fresh = effective_rank(op, recipe, "bounds", n_pairs=7)
+        assert known.lower == pytest.approx(fresh.lower)
+        assert known.upper == pytest.approx(fresh.upper)
+        assert known.n_matvecs < fresh.n_matvecs
+
+    def test_known_pairs_beyond_the_rank_are_left_out(self):
+        op = gram_operator(with_singular_values(np.sqrt(DECAYS["fast"][:6]), (30, 6)))
+        pairs = top_eigenpairs(op, 9)
+        found = effective_rank(op, method="bounds", known_pairs=pairs)
+        assert found.value == pytest.approx(rank_from_weights(DECAYS["fast"][:6]))
+
+    def test_known_pairs_of_something_else_are_refused(self):
+        op = Operator(np.eye(5), self_adjoint=True, positive_semidefinite=True)
+        other = top_eigenpairs(np.eye(4), 2)
+        with pytest.raises(InputError, match="with vectors of length 5; got EigenResult"):
+            effective_rank(op, method="bounds", known_pairs=other)
+        with pytest.raises(InputTypeError, match="known_pairs must be an EigenResult"):
+            effective_rank(op, method="bounds", known_pairs=np.ones(3))
 
     def test_large_operators_get_bounds_and_an_estimated_trace(self):
         values = 1 / (1 + np.arange(2100.0))
