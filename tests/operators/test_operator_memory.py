@@ -53,9 +53,14 @@ print(json.dumps(growth))
 
 
 def test_memory_stays_that_of_the_blocks() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=True
-    )
+    # The first run leaves the kernels compiled on disk: compilation takes memory of its own.
+    for _ in range(2):
+        answer = subprocess.run(
+            [sys.executable, "-W", "error", "-c", PROGRAM],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     growth = json.loads(answer.stdout)
     limit = growth.pop("forbidden") / 3
     assert growth.pop("planted") > limit, "the measurement misses what it is there for"
