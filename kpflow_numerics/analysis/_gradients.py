@@ -19,6 +19,9 @@ from .reference_steps import Step
 # Arrays of the state's size that autograd keeps of one step.
 _GRAPH_ARRAYS = 40
 _ROUNDING_FACTOR = 100
+# No amplification excuses more than 1e-6 in float64, nor more than a tenth in float32.
+_MOST_ROUNDINGS = 1e-6 / float(np.finfo(np.float64).eps)
+_LARGEST_THRESHOLD = 0.1
 
 
 def backpropagation_check(subject: Subject, threshold: float) -> Check:
@@ -96,7 +99,9 @@ def gradient_threshold(subject: Subject, rng: np.random.Generator) -> float:
     rounded = subject.parameters * (1.0 + np.finfo(dtype).eps * signs).astype(dtype)
     nearby = simulate(cell, cell.layout.unpack(rounded), trajectory.inputs, trajectory.h0)
     moved = Subject(nearby, linearize(nearby), subject.loss).gradient
-    return max(subject.tolerance, _ROUNDING_FACTOR * relative_error(moved, subject.gradient))
+    explained = _ROUNDING_FACTOR * relative_error(moved, subject.gradient)
+    most = min(_LARGEST_THRESHOLD, _MOST_ROUNDINGS * float(np.finfo(dtype).eps))
+    return max(subject.tolerance, min(explained, most))
 
 
 def gradient_step_check(subject: Subject) -> Check:
