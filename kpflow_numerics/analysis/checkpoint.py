@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,7 +144,6 @@ def analyze_network(
     n_modes: int = 3,
     tolerance: float = 1e-6,
     max_memory: float = DEFAULT_MAX_MEMORY,
-    warm_start: MutableMapping[str, FloatArray] | None = None,
     rng: RNGLike = 0,
 ) -> NetworkAnalysis:
     """Measure ranks, spectra, modes and principal components of a network.
@@ -181,10 +180,6 @@ def analyze_network(
         at most this, and mostly about its square.
     max_memory : float
         Bytes of working memory that any one computation may take.
-    warm_start : mutable mapping of str to ndarray, optional
-        Give the same (at first empty) dict for the checkpoints of one run: it takes the
-        eigenvectors found, and the iterative solvers start from those of the checkpoint before.
-        Results then differ in their last digits from those without it.
     rng : int, SeedSequence or Generator
         Source of the random columns of solvers and certificates.
 
@@ -239,7 +234,6 @@ def analyze_network(
         "P": propagator.gram,
         "NTK": TangentKernel(linearization),
     }
-    started = {} if warm_start is None else warm_start
     pairs: dict[str, EigenResult] = {}
     ranks: list[OperatorRank] = []
     products: dict[str, int] = {}
@@ -250,12 +244,10 @@ def analyze_network(
                 operator,
                 min(n_eigenpairs, *operator.factor.shape),
                 tolerance=max(tolerance, float(np.finfo(operator.dtype).eps) ** (2 / 3)),
-                initial_vectors=_fitting(started.get(name), operator),
                 max_memory=max_memory,
                 rng=generator,
             )
             products[name] += pairs[name].n_matvecs
-            started[name] = pairs[name].vectors
         wanted = recipes.get(name, ())
         found = _ranks(name, operator, wanted, pairs.get(name), max_memory, generator)
         ranks += found
@@ -358,10 +350,3 @@ def _ranks(
         OperatorRank(name, recipe, estimate)
         for recipe, estimate in zip(recipes, estimates, strict=True)
     ]
-
-
-def _fitting(vectors: FloatArray | None, operator: StructuredOperator) -> FloatArray | None:
-    """Return the vectors of an earlier checkpoint if they fit the operator."""
-    if vectors is None or vectors.shape[0] != operator.shape[0]:
-        return None
-    return vectors

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .._typing import FloatArray
 from .._validation import check_integer
 from ..analysis import NetworkAnalysis, analyze_network
 from ..store import RunFile
@@ -64,7 +63,6 @@ def analyze(
         if n_trials is not None and n_trials != batch.n_trials:
             batch = file.task.evaluation_batch(n_trials)
         chosen = _equally_spaced(file.n_checkpoints, n_checkpoints)
-        vectors: dict[str, FloatArray] = {}
         with shown.stage("analysis", len(chosen)) as stage:
             for index in chosen:
                 network = file.checkpoint(index)
@@ -79,7 +77,6 @@ def analyze(
                         spectra=spectra,
                         n_eigenpairs=n_eigenpairs,
                         max_memory=max_memory,
-                        warm_start=vectors,
                     )
                 )
                 stage.advance(note=f"iteration {network.iteration}")

@@ -215,23 +215,6 @@ def test_an_iterative_spectrum_is_certified_and_right(wide) -> None:
     assert np.abs(analysis.spectra["P"] - wanted).max() <= 1e-6 * wanted[0]
 
 
-def test_a_warm_start_gives_the_same_spectra_for_fewer_products(wide) -> None:
-    start: dict[str, np.ndarray] = {}
-    cold = analyze(wide, n_eigenpairs=8, warm_start=start)
-    assert set(start) == {"K", "P", "NTK"}
-    warm = analyze(wide, n_eigenpairs=8, warm_start=start)
-    assert warm.n_products["P"] < cold.n_products["P"]
-    for name, values in cold.spectra.items():
-        assert np.abs(warm.spectra[name] - values).max() <= 1e-6 * values[0]
-
-
-def test_vectors_of_another_batch_are_not_a_start() -> None:
-    case = CellCase(kpf.GRU(2, 4))
-    start = {"P": np.ones((7, 2))}
-    assert_matches_dense(analyze(case, warm_start=start), case, tolerance_of(case))
-    assert start["P"].shape == (60, 20)
-
-
 def test_same_seed_same_bits(wide) -> None:
     first, second = (analyze(wide, n_eigenpairs=4, rng=77) for _ in range(2))
     for name in first.spectra:
