@@ -1,10 +1,10 @@
 """Configuration of the documentation."""
 
-from importlib.metadata import version
+from importlib import metadata
 
 project = "kpflow_numerics"
 author = "The kpflow_numerics developers"
-release = version("kpflow-numerics")
+release = metadata.version("kpflow-numerics")
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc"]
 autosummary_generate = True
 autodoc_typehints = "none"

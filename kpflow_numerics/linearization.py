@@ -89,9 +89,7 @@ class Linearization(ABC):
         out[:, :-1] -= self.state_vjp(block)[:, 1:]
         return out
 
-    def state_jacobians(
-        self, trials: slice = slice(None), max_memory: int = 2**30
-    ) -> FloatArray:
+    def state_jacobians(self, trials: slice = slice(None), max_memory: int = 2**30) -> FloatArray:
         """Return every ``A_t`` of some trials as an array ``(trials, T, N, N)``.
 
         Parameters
