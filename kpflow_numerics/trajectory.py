@@ -58,7 +58,7 @@ class Trajectory:
 
     @cached_property
     def previous(self) -> FloatArray:
-        """States ``h_0 .. h_{T-1}`` that the steps start from, shape ``(B, T, N)``."""
+        """States ``h_0`` to ``h_{T-1}``, which the steps start from, shape ``(B, T, N)``."""
         return np.concatenate([self.h0[:, None], self.states[:, :-1]], axis=1)
 
 
