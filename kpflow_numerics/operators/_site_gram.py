@@ -80,26 +80,26 @@ def unit_factor(sites: WeightSites, unit: int) -> FloatArray:
     return np.concatenate(blocks, axis=1)
 
 
-def eigenvalues(sites: WeightSites) -> FloatArray:
-    """Return the whole spectrum of K, descending, with its zeros: shape ``(B T N,)``."""
-    n_rows, n_slots, n_units = sites.gains[..., 0, 0, 0].size, sites.n_slots, sites.n_units
-    spectrum = map_in_threads(
-        lambda unit: _leading_values(unit_factor(sites, unit), n_slots * n_rows), range(n_units)
+def unit_spectra(sites: WeightSites) -> FloatArray:
+    """Return the eigenvalues of K on each unit, descending, zeros included: ``(H, S B T)``."""
+    size = sites.n_slots * sites.gains.shape[0] * sites.gains.shape[1]
+    return np.array(
+        map_in_threads(
+            lambda unit: _leading_values(unit_factor(sites, unit), size), range(sites.n_units)
+        )
     )
-    return np.sort(np.concatenate(spectrum))[::-1]
 
 
-def eigenpairs(sites: WeightSites, k: int) -> tuple[FloatArray, FloatArray]:
+def eigenpairs(sites: WeightSites, spectra: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
     """Return the `k` largest eigenvalues and their eigenvectors ``(n, k)`` in the flat order.
 
     Every eigenvector lives on one unit. Null directions that `k` asks for are completed there.
+    `spectra` is what :func:`unit_spectra` returned.
     """
-    n_trials, n_steps = sites.gains.shape[:2]
-    n_rows, n_slots, n_units = n_trials * n_steps, sites.n_slots, sites.n_units
+    n_rows = sites.gains.shape[0] * sites.gains.shape[1]
+    n_slots, n_units = sites.n_slots, sites.n_units
     kept = min(k, n_slots * n_rows)
-    values = np.array(
-        map_in_threads(lambda unit: _leading_values(unit_factor(sites, unit), kept), range(n_units))
-    )
+    values = spectra[:, :kept]
     order = np.argsort(values, axis=None, kind="stable")[::-1][:k]
     owners, places = np.divmod(order, kept)
     chosen = np.unique(owners)

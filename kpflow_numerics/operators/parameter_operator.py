@@ -88,6 +88,10 @@ class ParameterOperator(StructuredOperator):
             )
         return sites
 
+    @cached_property
+    def _unit_spectra(self) -> FloatArray:
+        return _site_gram.unit_spectra(self._sites)
+
     def exact_cost(self, quantity: str) -> Cost | None:
         """Return what a closed form takes, or None where there is none.
 
@@ -138,11 +142,11 @@ class ParameterOperator(StructuredOperator):
 
     def exact_eigenvalues(self) -> FloatArray:
         """Return the whole spectrum, descending, from ``H`` small eigenproblems."""
-        return self.scale * _site_gram.eigenvalues(self._sites)
+        return self.scale * np.sort(self._unit_spectra, axis=None)[::-1]
 
     def exact_eigenpairs(self, k: int) -> tuple[FloatArray, FloatArray]:
         """Return the `k` leading eigenvalues and eigenvectors ``(n, k)``, each on one unit."""
-        values, vectors = _site_gram.eigenpairs(self._sites, k)
+        values, vectors = _site_gram.eigenpairs(self._sites, self._unit_spectra, k)
         return self.scale * values, vectors.astype(self.dtype, copy=False)
 
     def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray | None:
