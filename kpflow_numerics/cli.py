@@ -237,7 +237,7 @@ def _add_analyze(commands: Any) -> None:
         "Analyse the checkpoints of a run file, or a network trained in PyTorch and saved as\n"
         ".safetensors or .npz (a state_dict), validate it, and write figures and a report.",
         "examples:\n"
-        "  kpflow analyze runs/memory-pro.h5 --checkpoints 20\n"
+        "  kpflow analyze runs/memory-pro.h5 --checkpoints 20 --overwrite\n"
         "  kpflow analyze gru.safetensors --task memory-pro\n"
         "  kpflow analyze rnn.npz --task flip-flop --activation relu\n",
     )
@@ -304,16 +304,22 @@ def _add_info(commands: Any) -> None:
     parser.set_defaults(command=_info)
 
 
-def _settings(parsed: argparse.Namespace) -> RunSettings:
-    from .experiments.config import override, parse_assignment, read_settings, settings_from_dict
+def _given(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given as flags, by dotted key."""
+    from .experiments.config import parse_assignment
 
-    config = getattr(parsed, "config", None)
-    tables = read_settings(config) if config else {}
     given = {key: value for key, value in vars(parsed).items() if "." in key and value is not None}
     if parsed.task is not None:
         given["task.name"] = parsed.task
-    given |= dict(parse_assignment(text) for text in parsed.assignments)
-    return settings_from_dict(override(tables, given), config or "the command line")
+    return given | dict(parse_assignment(text) for text in parsed.assignments)
+
+
+def _settings(parsed: argparse.Namespace) -> RunSettings:
+    from .experiments.config import override, read_settings, settings_from_dict
+
+    config = getattr(parsed, "config", None)
+    tables = read_settings(config) if config else {}
+    return settings_from_dict(override(tables, _given(parsed)), config or "the command line")
 
 
 def _run_path(parsed: argparse.Namespace, name: str) -> Path:
@@ -354,12 +360,15 @@ def _train(parsed: argparse.Namespace) -> int:
 def _analyze(parsed: argparse.Namespace) -> int:
     from .experiments.import_network import import_network
     from .experiments.progress import progress_for
-    from .experiments.run import complete, is_run_file
+    from .experiments.run import complete, is_run_file, wanted_analysis
 
     progress = progress_for()
     path = Path(parsed.file)
     settings = _settings(parsed)
-    if not is_run_file(path):
+    if is_run_file(path):
+        analysis = wanted_analysis(path, _given(parsed))
+    else:
+        analysis = settings.analysis
         network_path, path = path, _run_path(parsed, path.stem)
         import_network(
             network_path,
@@ -375,7 +384,7 @@ def _analyze(parsed: argparse.Namespace) -> int:
             overwrite=parsed.overwrite,
             progress=progress,
         )
-    outcome = complete(path, settings.analysis, overwrite=parsed.overwrite, progress=progress)
+    outcome = complete(path, analysis, overwrite=parsed.overwrite, progress=progress)
     print(outcome.summary())
     return 0 if outcome.passed else 1
 

@@ -101,6 +101,15 @@ def test_the_main_job(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_file.read_bytes() != before
 
     capsys.readouterr()
+    assert kpflow("analyze", str(run_file)) == 0
+    assert "analysis" not in capsys.readouterr().err
+    assert kpflow("analyze", str(run_file), "--checkpoints", "2") == 2
+    assert "analysed already, with other settings" in capsys.readouterr().err
+    assert kpflow("analyze", str(run_file), "--checkpoints", "2", "--overwrite") == 0
+    with RunFile.open(run_file) as file:
+        assert [analysis.iteration for analysis in file.analyses] == [0, 30]
+        assert file.config["analysis"]["n_checkpoints"] == 2
+    capsys.readouterr()
     assert kpflow("info", str(run_file)) == 0
     assert "GRU" in capsys.readouterr().out
     assert kpflow("validate", str(run_file), "--checkpoint", "0") == 0

@@ -120,6 +120,12 @@ def settings_from_dict(tables: Mapping[str, Any], source: str = "configuration")
     return RunSettings(**sections)
 
 
+def analysis_settings(tables: Mapping[str, Any], source: str) -> AnalysisSettings:
+    """Return the settings of the table ``analysis`` alone; other tables are not looked at."""
+    settings: AnalysisSettings = _section("analysis", tables.get("analysis", {}), source)
+    return settings
+
+
 def _section(section: str, values: Mapping[str, Any], source: str) -> Any:
     kind = _SECTIONS[section]
     known = {entry.name: entry for entry in fields(kind) if entry.name != "options"}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .._errors import InputError
 from ..analysis import NetworkAnalysis
 from ..results import ValidationReport
 from ..store import RunFile
 from .analyze import analyze
-from .config import AnalysisSettings, RunSettings
+from .config import AnalysisSettings, RunSettings, analysis_settings, override
 from .progress import Progress, Silent
 from .train import train_to_file
 from .validate import validate_run
@@ -151,6 +153,11 @@ def complete(
     Returns
     -------
     RunOutcome
+
+    Raises
+    ------
+    InputError
+        If the file has an analysis with other settings and `overwrite` is False.
     """
     from ..plotting import save_figures
     from .report import write_report
@@ -160,7 +167,16 @@ def complete(
     with RunFile.open(path) as file:
         is_analysed = _is_analysed(file)
         validation = file.validation
+        config = file.config
+    stored = analysis_settings(config, str(path))
+    if is_analysed and stored != settings and not overwrite:
+        raise InputError(
+            f"{path} has been analysed already, with other settings: {stored}. Replace that "
+            "analysis with --overwrite, or leave the settings of the analysis out to keep it."
+        )
     if overwrite or not is_analysed:
+        with RunFile.open(path, "r+") as file:
+            file.write_config({**config, "analysis": asdict(settings)})
         analyze(
             path,
             n_checkpoints=settings.n_checkpoints,
@@ -191,6 +207,20 @@ def complete(
             analyses=tuple(file.analyses),
             validation=validation,
         )
+
+
+def wanted_analysis(path: str | Path, given: Mapping[str, Any]) -> AnalysisSettings:
+    """Return the analysis settings of a run file, with those of `given` put in their place.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run file.
+    given : mapping
+        Dotted keys such as ``analysis.n_trials``.
+    """
+    with RunFile.open(path) as file:
+        return analysis_settings(override(file.config, given), str(path))
 
 
 def write_figures(
