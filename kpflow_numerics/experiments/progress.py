@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
@@ -24,6 +26,31 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
+
+
+class Interrupt:
+    """Remembers an interrupt (control-C).
+
+    Python drops the exception where it arrives inside a finaliser; :meth:`check` raises it again.
+    """
+
+    def __init__(self) -> None:
+        self._seen = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, *_: Any) -> None:
+        self._seen = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if one has come."""
+        if self._seen:
+            raise KeyboardInterrupt
+
+
+def _unwatched() -> None:
+    """Stand for a check where nobody can interrupt."""
 
 
 class Silent:
@@ -46,8 +73,9 @@ class _SilentStage:
 class Bars:
     """Progress bars, for a terminal."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, check: Callable[[], None] = _unwatched) -> None:
         self._stream = stream
+        self.check = check
 
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
@@ -59,7 +87,7 @@ class Bars:
             bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
             "[{elapsed}<{remaining}]{postfix}",
         ) as bar:  # fmt: skip
-            yield _BarStage(bar)
+            yield _BarStage(bar, self.check)
 
     def say(self, text: str) -> None:
         """Show a line above the bars."""
@@ -69,10 +97,12 @@ class Bars:
 
 
 class _BarStage:
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: Any, check: Callable[[], None]) -> None:
         self._bar = bar
+        self._check = check
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        self._check()
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(steps)
@@ -81,8 +111,9 @@ class _BarStage:
 class LogLines:
     """A plain line for about every tenth of a stage, for log files."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, check: Callable[[], None] = _unwatched) -> None:
         self._stream = stream
+        self.check = check
 
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
@@ -100,6 +131,7 @@ class _LogStage:
         self._start = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        self._log.check()
         tenth = self._done * 10 // max(self._total, 1)
         self._done += steps
         if self._done * 10 // max(self._total, 1) > tenth:
@@ -111,6 +143,10 @@ class _LogStage:
 
 
 def progress_for(stream: TextIO | None = None) -> Bars | LogLines:
-    """Return bars if `stream` (standard error by default) is a terminal, otherwise log lines."""
+    """Return bars if `stream` (standard error by default) is a terminal, otherwise log lines.
+
+    Both raise KeyboardInterrupt at the next step if one was dropped.
+    """
     stream = sys.stderr if stream is None else stream
-    return Bars(stream) if stream.isatty() else LogLines(stream)
+    check = Interrupt().check
+    return Bars(stream, check) if stream.isatty() else LogLines(stream, check)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+
+import pytest
 
 from kpflow_numerics.experiments.progress import Bars, LogLines, Silent, progress_for
 
@@ -55,3 +58,16 @@ def test_silence_is_silent() -> None:
     with silent.stage("training", 3) as stage:
         stage.advance(3, note="x")
     silent.say("x")
+
+
+def test_a_dropped_interrupt_is_raised_at_the_next_step() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with progress_for(io.StringIO()).stage("training", 3) as stage:
+            stage.advance()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                stage.advance()
+    finally:
+        signal.signal(signal.SIGINT, before)
