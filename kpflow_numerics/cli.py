@@ -287,7 +287,7 @@ def _add_validate(commands: Any) -> None:
 def _add_plot(commands: Any) -> None:
     parser = _add_command(
         commands, "plot", "draw the figures of a run",
-        "Draw the figures of an analysed run file, as SVG and PNG.",
+        "Draw the figures of an analysed run file, as PDF and PNG.",
     )  # fmt: skip
     parser.add_argument("file", metavar="RUN", help="a run file")
     parser.add_argument("--output", metavar="DIR", help="directory (default RUN/figures)")
