@@ -89,13 +89,19 @@ class Linearization(ABC):
         out[:, :-1] -= self.state_vjp(block)[:, 1:]
         return out
 
-    def state_jacobians(self, trials: slice = slice(None), max_memory: int = 2**30) -> FloatArray:
-        """Return every ``A_t`` of some trials as an array ``(trials, T, N, N)``.
+    def state_jacobians(
+        self,
+        trials: slice = slice(None),
+        steps: slice = slice(None),
+        *,
+        max_memory: float = 2**30,
+    ) -> FloatArray:
+        """Return the ``A_t`` of some trials and steps as an array ``(trials, steps, N, N)``.
 
         Parameters
         ----------
-        trials : slice
-            The trials; all by default.
+        trials, steps : slice
+            The trials and the steps; all by default.
         max_memory : int
             Bytes that the result may take.
 
@@ -105,19 +111,20 @@ class Linearization(ABC):
             If the result would be larger.
         """
         n_trials, n_steps, n_state = self.dims
-        n_trials = len(range(n_trials)[trials])
+        n_trials, n_steps = len(range(n_trials)[trials]), len(range(n_steps)[steps])
         needed = n_trials * n_steps * n_state**2 * self.dtype.itemsize
         if needed > max_memory:
             raise MemoryLimitError(
                 f"The state Jacobians of shape {(n_trials, n_steps, n_state, n_state)} take "
                 f"{needed / 2**30:.2f} GiB, more than max_memory={max_memory / 2**30:.2f} GiB. Use "
-                "the operators, which never store them, ask for fewer trials, or raise max_memory."
+                "the operators, which never store them, ask for fewer trials or steps, or raise "
+                "max_memory."
             )
-        return self._state_jacobians(trials)
+        return self._state_jacobians(trials, steps)
 
     @abstractmethod
-    def _state_jacobians(self, trials: slice) -> FloatArray:
-        """Return every ``A_t`` of some trials, without asking whether it fits."""
+    def _state_jacobians(self, trials: slice, steps: slice) -> FloatArray:
+        """Return the ``A_t`` of some trials and steps, without asking whether they fit."""
 
 
 class SiteLinearization(Linearization):
@@ -140,8 +147,8 @@ class SiteLinearization(Linearization):
         """Return ``A_t* block[:, t]`` at every step."""
         return self._sites.state_vjp(block)
 
-    def _state_jacobians(self, trials: slice) -> FloatArray:
-        return self._sites.state_jacobians(trials)
+    def _state_jacobians(self, trials: slice, steps: slice) -> FloatArray:
+        return self._sites.state_jacobians(trials, steps)
 
     def param_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
@@ -188,8 +195,9 @@ class GenericLinearization(Linearization):
         product = self.cell.state_vjp(self.trajectory.params, *self._points(), flat)
         return product.reshape(block.shape)
 
-    def _state_jacobians(self, trials: slice) -> FloatArray:
-        inputs, previous = self.trajectory.inputs[trials], self.trajectory.previous[trials]
+    def _state_jacobians(self, trials: slice, steps: slice) -> FloatArray:
+        inputs = self.trajectory.inputs[trials, steps]
+        previous = self.trajectory.previous[trials, steps]
         n_trials, n_steps, n_state = previous.shape
         identity = np.broadcast_to(
             np.eye(n_state, dtype=self.dtype), (n_trials * n_steps, n_state, n_state)

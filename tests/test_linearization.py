@@ -100,6 +100,10 @@ def test_state_jacobians_of_some_trials(case: CellCase) -> None:
     lin = case.linearization()
     everything = lin.state_jacobians()
     assert np.array_equal(lin.state_jacobians(slice(1, 3)), everything[1:3])
+    some = lin.state_jacobians(slice(1, 3), slice(2, 5))
+    tolerance = default_tolerance(lin.dtype, lin.dims[2]) * np.abs(everything).max()
+    assert some.shape == (2, 3, *everything.shape[2:])
+    assert np.abs(some - everything[1:3, 2:5]).max() <= tolerance
     with pytest.raises(MemoryLimitError, match="Use the operators, which never store them"):
         lin.state_jacobians(max_memory=everything.nbytes - 1)
     assert lin.state_jacobians(slice(0, 1), max_memory=everything.nbytes - 1).shape[0] == 1

@@ -8,13 +8,14 @@ for each slot. Sites that share their features ``u`` form a group, whose product
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
+from .._validation import check_choice
 from ..kernels import propagation
 from ..kernels import sites as site_kernels
 
@@ -65,6 +66,11 @@ class SiteGroup:
         return counts
 
     @property
+    def sites(self) -> range:
+        """Places of the group's sites among the gains."""
+        return range(self.first_site, self.first_site + len(self.row_blocks))
+
+    @property
     def weighted_features(self) -> FloatArray:
         """Features ``X`` with ``K_g = D^g X X* D^g*``: shared columns times ``sqrt(count)``."""
         return self.features * np.sqrt(self.multiplicity)
@@ -113,6 +119,33 @@ class WeightSites:
     def n_slots(self) -> int:
         """Number of slots ``S`` of the state: ``N = S H``."""
         return int(self.gains.shape[-2])
+
+    def restricted_to(self, name: str) -> WeightSites:
+        """Return the local derivatives with the pre-activations of all other sites held fixed.
+
+        What the result makes of parameters is the part of one site: K is the sum of the sites'.
+        The gains of the site are copied.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Raises
+        ------
+        InputError
+            If there is no such site.
+        """
+        site = self.names.index(check_choice(name, "name", self.names))
+        group = next(each for each in self.groups if site in each.sites)
+        block = group.row_blocks[site - group.first_site]
+        return replace(
+            self,
+            names=(name,),
+            gains=np.ascontiguousarray(self.gains[:, :, site : site + 1]),
+            recurrent_weight=self.recurrent_weight[site * self.n_units : (site + 1) * self.n_units],
+            groups=(replace(group, first_site=0, row_blocks=(block,)),),
+        )
 
     @cached_property
     def _weight_transposed(self) -> FloatArray:
@@ -223,15 +256,15 @@ class WeightSites:
             )
         return out
 
-    def state_jacobians(self, trials: slice) -> FloatArray:
-        """Return ``A_t`` of some trials as an array ``(trials, T, N, N)``."""
-        gains, carry = self.gains[trials], self.carry[trials]
+    def state_jacobians(self, trials: slice, steps: slice = slice(None)) -> FloatArray:
+        """Return ``A_t`` of some trials and steps as an array ``(trials, steps, N, N)``."""
+        gains, carry = self.gains[trials, steps], self.carry[trials, steps]
         n_trials, n_steps, _, n_slots, H = gains.shape
         n_recurrent = len(self.recurrent_weight) // H
         weight = self.recurrent_weight.reshape(n_recurrent, H, H)
         read = np.einsum("btrsi,rij->btsij", gains[:, :, :n_recurrent], weight, optimize=True)
         if self.inner is not None:
-            read *= self.inner[trials][:, :, None, None, :]
+            read *= self.inner[trials, steps][:, :, None, None, :]
         A = np.zeros((n_trials, n_steps, n_slots, H, n_slots, H), gains.dtype)
         A[:, :, :, :, 0] = read
         diagonal = np.arange(H)

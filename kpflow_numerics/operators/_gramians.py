@@ -1,10 +1,13 @@
 """Exact closed forms for ``P P*`` through the Gramians of control theory, trial by trial.
 
 ``M_1 = I, M_t = A_t M_{t-1} A_t* + I`` (controllability) and
-``O_T = I, O_t = I + A_{t+1}* O_{t+1} A_{t+1}`` (observability).
+``O_T = I, O_t = I + A_{t+1}* O_{t+1} A_{t+1}`` (observability). The blocks of ``P P*`` are
+``(PP*)[t, s] = A_t ... A_{s+1} M_s`` for ``t >= s``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,12 +16,20 @@ from .._typing import FloatArray
 
 def controllability(A: FloatArray) -> FloatArray:
     """Return the Gramians ``M (T, N, N)`` for the state Jacobians ``A (T, N, N)`` of one trial."""
-    M = np.empty_like(A)
-    M[0] = np.eye(A.shape[1])
+    gramians = np.empty_like(A)
+    for t, M in enumerate(each_controllability(A)):
+        gramians[t] = M
+    return gramians
+
+
+def each_controllability(A: FloatArray) -> Iterator[FloatArray]:
+    """Yield the Gramians ``M_t (N, N)`` one after another."""
+    M = np.eye(A.shape[1])
+    yield M
     for t in range(1, len(A)):
-        M[t] = A[t] @ M[t - 1] @ A[t].T
-        M[t].flat[:: A.shape[1] + 1] += 1.0
-    return M
+        M = A[t] @ M @ A[t].T
+        M.flat[:: A.shape[1] + 1] += 1.0
+        yield M
 
 
 def observability(A: FloatArray) -> FloatArray:
@@ -33,39 +44,56 @@ def observability(A: FloatArray) -> FloatArray:
 
 def summed_controllability(A: FloatArray) -> FloatArray:
     """Return ``sum_t M_t`` of one trial, shape ``(N, N)``."""
-    return controllability(A).sum(axis=0)
+    total = np.zeros(A.shape[1:])
+    for M in each_controllability(A):
+        total += M
+    return total
 
 
 def trace(A: FloatArray) -> float:
     """Return ``tr PP* = sum_t tr M_t`` of one trial."""
-    n_state = A.shape[1]
-    M, total = np.eye(n_state), float(n_state)
-    for t in range(1, len(A)):
-        M = A[t] @ M @ A[t].T
-        M.flat[:: n_state + 1] += 1.0
-        total += float(np.trace(M))
-    return total
+    return sum(float(np.trace(M)) for M in each_controllability(A))
 
 
 def squared_frobenius_norm(A: FloatArray) -> float:
     """Return ``||PP*||_F^2 = sum_t (2 tr(M_t O_t M_t) - ||M_t||_F^2)`` of one trial."""
-    M = controllability(A)
+    gramians = controllability(A)
     observed, total = np.eye(A.shape[1]), 0.0
     for t in range(len(A) - 1, -1, -1):
-        total += 2.0 * float(np.vdot(observed @ M[t], M[t])) - float(np.vdot(M[t], M[t]))
+        M = gramians[t]
+        total += 2.0 * float(np.vdot(observed @ M, M)) - float(np.vdot(M, M))
         if t > 0:
             observed = A[t].T @ observed @ A[t]
             observed.flat[:: A.shape[1] + 1] += 1.0
     return total
 
 
+def block_rows(A: FloatArray) -> Iterator[FloatArray]:
+    """Yield row t of the lower block triangle of ``P P*``, shape ``(t + 1, N, N)``, for every t.
+
+    Each is overwritten when the one after the next is asked for.
+    """
+    carried, other = np.empty_like(A), np.empty_like(A)
+    for t, M in enumerate(each_controllability(A)):
+        np.matmul(A[t], carried[:t], out=other[:t])
+        other[t] = M
+        carried, other = other, carried
+        yield carried[: t + 1]
+
+
 def unit_trace_blocks(A: FloatArray) -> FloatArray:
     """Return the matrix ``tr((PP*)[t, s])`` of one trial, shape ``(T, T)``."""
-    n_steps, n_state = A.shape[:2]
-    M = controllability(A)
-    blocks = np.empty((n_steps, n_steps))
-    carried = np.empty((0, n_state, n_state))
-    for t in range(n_steps):
-        carried = np.concatenate([A[t] @ carried, M[t : t + 1]])
-        blocks[t, : t + 1] = blocks[: t + 1, t] = np.trace(carried, axis1=1, axis2=2)
+    blocks = np.empty((len(A), len(A)))
+    for t, row in enumerate(block_rows(A)):
+        blocks[t, : t + 1] = blocks[: t + 1, t] = np.trace(row, axis1=1, axis2=2)
     return blocks
+
+
+def whole(A: FloatArray) -> FloatArray:
+    """Return ``P P*`` of one trial, shape ``(T, N, T, N)``."""
+    n_steps, n_state = A.shape[:2]
+    matrix = np.empty((n_steps, n_state, n_steps, n_state))
+    for t, row in enumerate(block_rows(A)):
+        matrix[t, :, : t + 1] = row.transpose(1, 0, 2)
+        matrix[:t, :, t] = row[:t].transpose(0, 2, 1)
+    return matrix

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
-from . import _gramians
+from . import _gramians, _product_costs
 from .base import StructuredOperator, check_linearization
 from .propagator import Propagator
 
@@ -31,8 +32,9 @@ class PropagatorGram(StructuredOperator):
     -----
     Shape ``(B, T, N) -> (B, T, N)``, self-adjoint, positive definite, block diagonal over trials.
     A product is two scans over the steps. The ``exact_`` methods go through the Gramians of
-    control theory, one trial at a time and in float64: ``O(B T N^3)`` flops for trace and norm,
-    ``O(B T^2 N^3)`` for the partial traces over units.
+    control theory, trial by trial and in float64: ``O(B T N^3)`` flops for trace, norm and the
+    partial traces over time, ``O(B T^2 N^3)`` for those that keep the time. ``exact_cost`` tells
+    what each takes.
 
     Examples
     --------
@@ -62,65 +64,119 @@ class PropagatorGram(StructuredOperator):
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)
 
-    def _of_each_trial(self, function: Callable[[FloatArray], Result]) -> list[Result]:
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes; None for a cell without weight sites."""
+        return _product_costs.one_after_another(
+            _product_costs.propagation(self.linearization, k),
+            _product_costs.propagation(self.linearization, k),
+        )
+
+    def _of_trials(
+        self, function: Callable[[FloatArray], Result], trials: Iterable[int]
+    ) -> list[Result]:
         """Return what `function` makes of the float64 state Jacobians ``(T, N, N)`` of a trial."""
 
         def of_trial(trial: int) -> Result:
             jacobians = self.linearization.state_jacobians(
-                slice(trial, trial + 1), max_memory=2**62
+                slice(trial, trial + 1), max_memory=math.inf
             )
             return function(jacobians[0].astype(np.float64, copy=False))
 
-        return map_in_threads(of_trial, range(self.dims[0]))
+        return map_in_threads(of_trial, trials)
 
-    def exact_cost(self, quantity: str) -> Cost | None:
+    def _sum_over_trials(self, function: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Add up matrices, of which there are never more than a few at once."""
+        trials, total = range(self.dims[0]), None
+        for first in range(0, len(trials), n_threads()):
+            for matrix in self._of_trials(function, trials[first : first + n_threads()]):
+                total = matrix if total is None else np.add(total, matrix, out=total)
+        return np.asarray(total)
+
+    def _block_diagonal(
+        self, function: Callable[[FloatArray], FloatArray], over: tuple[str, ...]
+    ) -> FloatArray:
+        """Put the matrix of each trial on the diagonal over trials."""
+        n_trials, n_steps, n_state = self.dims
+        kept = tuple(
+            length for name, length in (("time", n_steps), ("unit", n_state)) if name not in over
+        )
+        side = math.prod(kept)
+        result = np.zeros((n_trials, side, n_trials, side))
+        for first in range(0, n_trials, n_threads()):
+            trials = range(n_trials)[first : first + n_threads()]
+            for trial, matrix in zip(trials, self._of_trials(function, trials), strict=True):
+                result[trial, :, trial] = matrix.reshape(side, side)
+        return result.reshape(n_trials, *kept, n_trials, *kept)
+
+    def exact_cost(self, quantity: str, *arguments: Any) -> Cost | None:
         """Return what a closed form takes, or None where there is none.
 
         Parameters
         ----------
         quantity : str
             ``"trace"``, ``"frobenius_norm"`` or ``"partial_trace"``.
+        *arguments
+            What the exact method is given: for the partial trace, the axes `over`. Without them
+            the cost is that of the dearest.
         """
         n_trials, n_steps, n_state = self.dims
         gemms = 2.0 * n_trials * n_steps * float(n_state) ** 3
-        matrices = 8.0 * n_threads() * n_steps * float(n_state) ** 2
+        workers = min(n_trials, n_threads())
+        matrices = 8.0 * workers * n_steps * float(n_state) ** 2
+        if self.dtype != np.float64:
+            matrices *= 1.5
         match quantity:
             case "trace":
                 return Cost(2.0 * gemms, matrices)
             case "frobenius_norm":
                 return Cost(5.0 * gemms, 2.0 * matrices)
             case "partial_trace":
-                return Cost(gemms * (2.0 + n_steps / 2.0), 3.0 * matrices)
+                over = arguments[0] if arguments else ()
+                kept = [name for name in ("trial", "time", "unit") if name not in over]
+                lengths = dict(zip(("trial", "time", "unit"), self.dims, strict=True))
+                side = math.prod(lengths[name] for name in kept)
+                of_trial = side // (n_trials if "trial" in kept else 1)
+                result = 8.0 * (float(side) ** 2 + workers * float(of_trial) ** 2)
+                if "time" in kept:
+                    return Cost(gemms * (2.0 + n_steps / 2.0), 3.0 * matrices + result)
+                return Cost(2.0 * gemms, matrices + result)
             case _:
                 return None
 
     def exact_trace(self) -> float:
         """Return ``tr PP* = sum_t tr M_t``."""
-        return sum(self._of_each_trial(_gramians.trace))
+        return sum(self._of_trials(_gramians.trace, range(self.dims[0])))
 
     def exact_frobenius_norm(self) -> float:
         """Return ``||PP*||_F``."""
-        return float(np.sqrt(sum(self._of_each_trial(_gramians.squared_frobenius_norm))))
+        squares = self._of_trials(_gramians.squared_frobenius_norm, range(self.dims[0]))
+        return float(np.sqrt(sum(squares)))
 
-    def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray | None:
-        """Return the partial trace over the named axes, or None where none is in closed form.
+    def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray:
+        """Return the partial trace over the named axes.
 
         Parameters
         ----------
         over : tuple of {"trial", "time", "unit"}
-            The axes summed over: ``("trial", "time")`` leaves ``(N, N)``, ``("unit", "trial")``
-            leaves ``(T, T)``, ``("unit",)`` leaves ``(B, T, B, T)``.
+            The axes summed over.
+
+        Returns
+        -------
+        ndarray
+            In float64, with the kept axes twice: ``("trial", "time")`` leaves ``(N, N)``,
+            ``("unit",)`` leaves ``(B, T, B, T)``, all three a number.
+
+        Notes
+        -----
+        With the time summed over, ``sum_t M_t`` or its trace: ``4 B T N^3`` flops. With the time
+        kept, every block of the lower triangle is made: ``B T (T + 4) N^3`` flops.
         """
-        n_trials, n_steps, _ = self.dims
-        match frozenset(over):
-            case axes if axes == {"trial", "time"}:
-                return np.sum(self._of_each_trial(_gramians.summed_controllability), axis=0)
-            case axes if axes == {"unit", "trial"}:
-                return np.sum(self._of_each_trial(_gramians.unit_trace_blocks), axis=0)
-            case axes if axes == {"unit"}:
-                total = np.zeros((n_trials, n_steps, n_trials, n_steps))
-                for trial, blocks in enumerate(self._of_each_trial(_gramians.unit_trace_blocks)):
-                    total[trial, :, trial] = blocks
-                return total
-            case _:
-                return None
+        of_trial = {
+            (False, False): lambda A: np.asarray(_gramians.trace(A)),
+            (False, True): _gramians.summed_controllability,
+            (True, False): _gramians.unit_trace_blocks,
+            (True, True): _gramians.whole,
+        }["time" not in over, "unit" not in over]
+        if "trial" in over:
+            return self._sum_over_trials(of_trial)
+        return self._block_diagonal(of_trial, over)
