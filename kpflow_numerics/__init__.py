@@ -43,6 +43,7 @@ _HOMES = {
         "Propagator",
         "PropagatorGram",
         "Sensitivity",
+        "SiteOperator",
         "TangentKernel",
     ),
     "training": (

@@ -7,6 +7,7 @@ from .parameter_operator import ParameterOperator
 from .propagator import Propagator
 from .propagator_gram import PropagatorGram
 from .sensitivity import Sensitivity
+from .site_operator import SiteOperator
 from .tangent_kernel import TangentKernel
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Propagator",
     "PropagatorGram",
     "Sensitivity",
+    "SiteOperator",
     "StructuredOperator",
     "TangentKernel",
 ]

@@ -6,7 +6,9 @@ Memory stays a few rows of ``(B T, B T)`` matrices, or one unit's small problem,
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 import scipy.linalg
@@ -19,62 +21,62 @@ ROWS_AT_A_TIME = 512
 WELL_CONDITIONED = 1e-2
 
 
-def _flat_gains(sites: WeightSites) -> FloatArray:
+def flat_gains(sites: WeightSites) -> FloatArray:
     """Return the gains in float64 as ``(M, G, S, H)`` with ``M = B T``."""
     return sites.gains.reshape(-1, *sites.gains.shape[2:]).astype(np.float64, copy=False)
 
 
-def _features(group: SiteGroup) -> FloatArray:
+def flat_features(group: SiteGroup) -> FloatArray:
     """Return the features ``X (M, m)`` in float64, a shared bias column counted fully."""
     flat = group.weighted_features.reshape(-1, group.features.shape[-1])
     return flat.astype(np.float64, copy=False)
 
 
-def _members(group: SiteGroup) -> range:
-    return range(group.first_site, group.first_site + len(group.row_blocks))
-
-
 def trace(sites: WeightSites) -> float:
     """Return ``sum_g sum_bt |u^g_bt|^2 |D^g_bt|^2``."""
-    gains = _flat_gains(sites)
+    gains = flat_gains(sites)
     total = 0.0
     for group in sites.groups:
-        feature_norms = np.square(_features(group)).sum(axis=1)
-        gain_norms = np.square(gains[:, _members(group)]).sum(axis=(1, 2, 3))
+        feature_norms = np.square(flat_features(group)).sum(axis=1)
+        gain_norms = np.square(gains[:, group.sites]).sum(axis=(1, 2, 3))
         total += float(feature_norms @ gain_norms)
     return total
 
 
 def squared_frobenius_norm(sites: WeightSites) -> float:
     """Return ``sum_gg' sum(G^g * G^g' * (E E*))``, ``E = D^g * D^g'`` summed over slots."""
-    gains = _flat_gains(sites)
-    features = [_features(group) for group in sites.groups]
+    gains = flat_gains(sites)
+    features = [flat_features(group) for group in sites.groups]
     products = {
-        (a, b): np.einsum(
-            "mash,mbsh->mabh", gains[:, _members(first)], gains[:, _members(second)]
-        ).reshape(len(gains), -1)
+        (a, b): np.einsum("mash,mbsh->mabh", gains[:, first.sites], gains[:, second.sites]).reshape(
+            len(gains), -1
+        )
         for (a, first), (b, second) in combinations_with_replacement(enumerate(sites.groups), 2)
     }
     total = 0.0
     for start in range(0, len(gains), ROWS_AT_A_TIME):
         rows = slice(start, start + ROWS_AT_A_TIME)
-        grams = [X[rows] @ X.T for X in features]
+        # The matrices are symmetric: the columns before these rows have been counted already.
+        grams = [X[rows] @ X[start:].T for X in features]
+        square = slice(0, len(grams[0]))
         for (a, b), E in products.items():
             weight = 1.0 if a == b else 2.0
-            gain_gram = E[rows] @ E.T
+            gain_gram = E[rows] @ E[start:].T
             gain_gram *= grams[a]
-            total += weight * float(np.vdot(gain_gram, grams[b]))
+            both = 2.0 * np.vdot(gain_gram, grams[b])
+            twice = np.vdot(gain_gram[:, square], grams[b][:, square])
+            total += weight * float(both - twice)
     return total
 
 
 def unit_factor(sites: WeightSites, unit: int) -> FloatArray:
     """Return ``M_i (S B T, sum_g m_g)`` with ``K_i = M_i M_i*``, the block of K of one unit."""
-    gains = _flat_gains(sites)[..., unit]
+    gains = flat_gains(sites)[..., unit]
     n_rows, _, n_slots = gains.shape
     blocks = []
     for group in sites.groups:
-        X = _features(group)
-        for site in _members(group):
+        X = flat_features(group)
+        for site in group.sites:
             block = gains[:, site].T[:, :, None] * X
             blocks.append(block.reshape(n_slots * n_rows, -1))
     return np.concatenate(blocks, axis=1)
@@ -128,26 +130,106 @@ def _left_vectors(factor: FloatArray, places: IntArray) -> FloatArray:
     return left[:, places]
 
 
-def unit_partial_trace(sites: WeightSites) -> FloatArray:
-    """Return ``tr_H K = sum_g G^g * (D^g D^g*)``, shape ``(B, T, B, T)``."""
-    n_trials, n_steps = sites.gains.shape[:2]
-    gains = _flat_gains(sites)
-    total = np.zeros((len(gains), len(gains)))
+def partial_trace(sites: WeightSites, over: Iterable[str]) -> FloatArray:
+    """Return the partial trace over some of the axes trial, time and unit.
+
+    With the units, ``tr_H K = sum_g G^g * (D^g D^g*)``; without them, one such matrix a unit, of
+    which the others are zero. Traced trials or steps are added up, layer by layer.
+
+    Parameters
+    ----------
+    sites : WeightSites
+        The cell's sites along the trajectory.
+    over : iterable of {"trial", "time", "unit"}
+        The axes summed over.
+
+    Returns
+    -------
+    ndarray
+        The kept axes' lengths, twice, in their order; a unit axis has the length ``N``.
+    """
+    traced = frozenset(over)
+    if traced >= {"trial", "time", "unit"}:
+        return np.array(trace(sites))
+    if traced >= {"trial", "time"}:
+        return _trial_time_partial_trace(sites)
+    n_trials, n_steps, _, n_slots, n_units = sites.gains.shape
+    lengths = {"trial": n_trials, "time": n_steps, "unit": n_slots * n_units}
+    kept = tuple(length for name, length in lengths.items() if name not in traced)
+    reduce = _unit_traced if "unit" in traced else _unit_kept
+    return reduce(sites, traced - {"unit"}).reshape(kept + kept)
+
+
+def _layers(array: FloatArray, traced: frozenset[str]) -> FloatArray:
+    """Return ``(B, T, ...)`` in float64 with the traced of its two axes first, kept ones second."""
+    if not traced:
+        array = array.reshape(1, -1, *array.shape[2:])
+    elif "time" in traced:
+        array = array.swapaxes(0, 1)
+    return array.astype(np.float64, copy=False)
+
+
+def _batches(n_layers: int, n_rows: int) -> Iterator[tuple[slice, slice]]:
+    """Yield layers and rows such that their Gram matrices hold ``ROWS_AT_A_TIME`` full rows."""
+    at_once = max(1, ROWS_AT_A_TIME // n_rows)
+    for layer in range(0, n_layers, at_once):
+        for row in range(0, n_rows, ROWS_AT_A_TIME):
+            yield slice(layer, layer + at_once), slice(row, row + ROWS_AT_A_TIME)
+
+
+def _unit_traced(sites: WeightSites, traced: frozenset[str]) -> FloatArray:
+    gains = _layers(sites.gains, traced)
+    n_layers, n_rows = gains.shape[:2]
+    total = np.zeros((n_rows, n_rows))
     for group in sites.groups:
-        X = _features(group)
-        D = gains[:, _members(group)].reshape(len(gains), -1)
-        total += (X @ X.T) * (D @ D.T)
-    return total.reshape(n_trials, n_steps, n_trials, n_steps)
+        X = _layers(group.weighted_features, traced)
+        D = gains[:, :, group.sites].reshape(n_layers, n_rows, -1)
+        for layers, rows in _batches(n_layers, n_rows):
+            part = X[layers, rows] @ X[layers].swapaxes(1, 2)
+            part *= D[layers, rows] @ D[layers].swapaxes(1, 2)
+            total[rows] += part.sum(axis=0)
+    return total
 
 
-def trial_time_partial_trace(sites: WeightSites) -> FloatArray:
+def _unit_kept(sites: WeightSites, traced: frozenset[str]) -> FloatArray:
+    gains = _layers(sites.gains, traced)
+    n_layers, n_rows, _, n_slots, n_units = gains.shape
+    features = [_layers(group.weighted_features, traced) for group in sites.groups]
+    total = np.zeros((n_rows, n_slots, n_units, n_rows, n_slots, n_units))
+    for layers, rows in _batches(n_layers, n_rows):
+        grams = [X[layers, rows] @ X[layers].swapaxes(1, 2) for X in features]
+        add = partial(
+            _add_unit_blocks, total[rows], sites, grams, gains[layers, rows], gains[layers]
+        )
+        map_in_threads(add, range(n_units))
+    return total
+
+
+def _add_unit_blocks(
+    total: FloatArray,
+    sites: WeightSites,
+    grams: Sequence[FloatArray],
+    left: FloatArray,
+    right: FloatArray,
+    unit: int,
+) -> None:
+    """Add a batch of one unit to some rows ``(rows, S, H, columns, S, H)`` of the result."""
+    slots = list(product(range(sites.n_slots), repeat=2))
+    for group, gram in zip(sites.groups, grams, strict=True):
+        for site, (a, b) in product(group.sites, slots):
+            total[:, a, unit, :, b, unit] += np.einsum(
+                "lrc,lr,lc->rc", gram, left[:, :, site, a, unit], right[:, :, site, b, unit]
+            )
+
+
+def _trial_time_partial_trace(sites: WeightSites) -> FloatArray:
     """Return the sum of K's blocks over trials and steps, shape ``(N, N)``."""
-    gains = _flat_gains(sites)
+    gains = flat_gains(sites)
     n_slots, n_units = sites.n_slots, sites.n_units
     blocks = np.zeros((n_slots, n_slots, n_units))
     for group in sites.groups:
-        feature_norms = np.square(_features(group)).sum(axis=1)
-        D = gains[:, _members(group)]
+        feature_norms = np.square(flat_features(group)).sum(axis=1)
+        D = gains[:, group.sites]
         blocks += np.einsum("m,mgah,mgbh->abh", feature_norms, D, D, optimize=True)
     matrix = np.zeros((n_slots, n_units, n_slots, n_units))
     diagonal = np.arange(n_units)

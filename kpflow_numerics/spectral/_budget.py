@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,9 @@ def ask_exact(
     Parameters
     ----------
     operator : LinearOperator
-        May have a method ``exact_<quantity>``, and ``exact_cost(quantity)``, whose None says that
-        there is no closed form. A method that returns None has none for these arguments.
+        May have a method ``exact_<quantity>``, and ``exact_cost(quantity, *arguments)``, whose
+        None says that there is no closed form; it may leave out the arguments. A method that
+        returns None has none for these arguments.
     quantity : str
         ``"trace"``, ``"frobenius_norm"``, ``"eigenvalues"``, ``"eigenpairs"`` or
         ``"partial_trace"``.
@@ -74,7 +76,7 @@ def ask_exact(
     """
     method = getattr(operator, f"exact_{quantity}", None)
     estimate = getattr(operator, "exact_cost", None)
-    cost = None if method is None or estimate is None else estimate(quantity)
+    cost = None if method is None or estimate is None else _cost(estimate, quantity, arguments)
     name = "operator" if operator is None else type(operator).__name__
     if method is not None and (estimate is None or cost is not None):
         if cost is not None and required:
@@ -90,6 +92,16 @@ def ask_exact(
             'offer here; use method="auto".'
         )
     return None
+
+
+def _cost(estimate: Any, quantity: str, arguments: tuple[Any, ...]) -> Cost | None:
+    """Return what an operator says a quantity costs, for these arguments if it can tell."""
+    try:
+        inspect.signature(estimate).bind(quantity, *arguments)
+    except TypeError:
+        arguments = ()
+    cost: Cost | None = estimate(quantity, *arguments)
+    return cost
 
 
 def _affordable(cost: Cost, max_memory: float) -> bool:
