@@ -152,6 +152,18 @@ class PropagatorGram(StructuredOperator):
         squares = self._of_trials(_gramians.squared_frobenius_norm, range(self.dims[0]))
         return float(np.sqrt(sum(squares)))
 
+    def exact_inner_product_cost(self, other: Any) -> Cost | None:
+        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
+        from ._inner_products import exact_inner_product_cost
+
+        return exact_inner_product_cost(self, other)
+
+    def exact_inner_product(self, other: Any) -> float | None:
+        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
+        from ._inner_products import exact_inner_product
+
+        return exact_inner_product(self, other)
+
     def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray:
         """Return the partial trace over the named axes.
 
