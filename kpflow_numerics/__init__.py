@@ -38,6 +38,7 @@ _HOMES = {
     "linearization": ("Linearization", "linearize"),
     "operators": (
         "InversePropagator",
+        "KroneckerCore",
         "ParameterJacobian",
         "ParameterOperator",
         "Propagator",
@@ -68,6 +69,7 @@ _HOMES = {
         "eigenvalues",
         "frobenius_norm",
         "partial_trace",
+        "published_rank",
         "smallest_singular_triplets",
         "top_eigenpairs",
         "top_singular_triplets",

@@ -9,6 +9,9 @@ by these names; all of them are optional.
     The axes ``(B, T, N)`` of what the operator gives.
 ``factor`` : LinearOperator
     L with ``op = L L*``; its smaller side is used wherever that is cheaper.
+``n_blocks`` : int
+    Equal diagonal blocks of which the operator consists, in the order of its rows (and those of
+    its columns). Eigensolvers then work in all of them at once.
 ``gram`` : LinearOperator
     ``A A*`` of an operator A that is not self-adjoint, with exact methods of its own.
 ``inverse`` : LinearOperator
@@ -34,6 +37,7 @@ from .effective_rank import RANK_METHODS, effective_rank
 from .eigenvalues import SPECTRUM_METHODS, eigenvalues
 from .frobenius_norm import frobenius_norm
 from .partial_trace import AXES, partial_trace, uniform_projection
+from .published_rank import PUBLISHED_RECIPES, published_rank
 from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
 from .singular_triplets import (
     SINGULAR_METHODS,
@@ -47,6 +51,7 @@ __all__ = [
     "AXES",
     "DEFAULT_MAX_MEMORY",
     "EIGEN_METHODS",
+    "PUBLISHED_RECIPES",
     "RANK_METHODS",
     "RECIPES",
     "SINGULAR_METHODS",
@@ -60,6 +65,7 @@ __all__ = [
     "frobenius_norm",
     "partial_trace",
     "participation_ratio_bracket",
+    "published_rank",
     "rank_bracket",
     "rank_from_weights",
     "smallest_singular_triplets",
