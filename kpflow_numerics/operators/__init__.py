@@ -2,6 +2,7 @@
 
 from .base import AdjointOperator, StructuredOperator
 from .inverse_propagator import InversePropagator
+from .kronecker_core import KroneckerCore
 from .parameter_jacobian import ParameterJacobian
 from .parameter_operator import ParameterOperator
 from .propagator import Propagator
@@ -13,6 +14,7 @@ from .tangent_kernel import TangentKernel
 __all__ = [
     "AdjointOperator",
     "InversePropagator",
+    "KroneckerCore",
     "ParameterJacobian",
     "ParameterOperator",
     "Propagator",

@@ -106,7 +106,7 @@ def eigenpairs(sites: WeightSites, spectra: FloatArray, k: int) -> tuple[FloatAr
     owners, places = np.divmod(order, kept)
     chosen = np.unique(owners)
     found = map_in_threads(
-        lambda unit: _left_vectors(unit_factor(sites, int(unit)), places[owners == unit]), chosen
+        lambda unit: left_vectors(unit_factor(sites, int(unit)), places[owners == unit]), chosen
     )
     vectors = np.zeros((n_rows, n_slots, n_units, k))
     for unit, columns in zip(chosen, found, strict=True):
@@ -115,7 +115,7 @@ def eigenpairs(sites: WeightSites, spectra: FloatArray, k: int) -> tuple[FloatAr
     return values.ravel()[order], vectors.reshape(-1, k)
 
 
-def _left_vectors(factor: FloatArray, places: IntArray) -> FloatArray:
+def left_vectors(factor: FloatArray, places: IntArray) -> FloatArray:
     """Return the left singular vectors of a factor at some places of its descending spectrum."""
     n_rows, n_columns = factor.shape
     if n_rows > n_columns > places.max():

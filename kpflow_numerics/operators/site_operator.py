@@ -10,6 +10,7 @@ from .._typing import FloatArray
 from .._validation import InputError, check_choice
 from ..cells.sites import WeightSites
 from ..linearization import Linearization
+from ..results import Cost
 from ._site_forms import SiteForms
 from .base import ScaledOperator, StructuredOperator, check_linearization
 
@@ -99,6 +100,14 @@ class SiteOperator(SiteForms):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)
+
+    def product_cost(self, k: int = 1) -> Cost:
+        """Return what a product with `k` columns takes."""
+        n_trials, n_steps, n_state = self.linearization.dims
+        (group,) = self._restricted.groups
+        steps = float(n_trials * n_steps) * k
+        flops = 4.0 * steps * group.features.shape[-1] * self._restricted.n_units
+        return Cost(flops, 1.5 * self.dtype.itemsize * steps * n_state)
 
 
 class SiteJacobian(StructuredOperator):
