@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 from .._typing import DTypeLike, FloatArray
 from .._validation import InputError, InputTypeError, MemoryLimitError
 from ..linearization import Linearization
+from ..results import Cost
 
 
 class StructuredOperator(LinearOperator, ABC):
@@ -31,6 +32,8 @@ class StructuredOperator(LinearOperator, ABC):
 
     self_adjoint: bool = False
     positive_semidefinite: bool = False
+    n_blocks: int = 1
+    """Equal diagonal blocks of which the operator consists: trials that it does not couple."""
 
     def __init__(self, dims: tuple[int, ...], dimsd: tuple[int, ...], dtype: DTypeLike) -> None:
         self.dims = tuple(dims)
@@ -94,6 +97,22 @@ class StructuredOperator(LinearOperator, ABC):
             )
         return np.ascontiguousarray(array, dtype=self.dtype).reshape(*axes, -1)
 
+    def product_cost(self, k: int = 1) -> Cost | None:  # noqa: ARG002
+        """Return what one product, or one adjoint product, with a block of `k` columns takes.
+
+        Parameters
+        ----------
+        k : int
+            Number of columns.
+
+        Returns
+        -------
+        Cost or None
+            Flops of its matrix-matrix products and bytes of its result and temporaries; None
+            where they are not known, as for a cell that offers only Jacobian products.
+        """
+        return None
+
     def to_dense(self, max_size: int = 50_000_000) -> FloatArray:
         """Return the matrix of the operator.
 
@@ -129,6 +148,7 @@ class AdjointOperator(StructuredOperator):
     def __init__(self, operator: StructuredOperator) -> None:
         super().__init__(operator.dimsd, operator.dims, operator.dtype)
         self.operator = operator
+        self.n_blocks = operator.n_blocks
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.operator._apply_adjoint_block(block)
@@ -138,6 +158,10 @@ class AdjointOperator(StructuredOperator):
 
     def _adjoint(self) -> StructuredOperator:
         return self.operator
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes: as much as one of the operator."""
+        return self.operator.product_cost(k)
 
     def __repr__(self) -> str:
         return f"{self.operator!r}.H"
@@ -149,6 +173,7 @@ class ScaledOperator(StructuredOperator):
     def __init__(self, operator: StructuredOperator, factor: float) -> None:
         super().__init__(operator.dims, operator.dimsd, operator.dtype)
         self.operator = operator
+        self.n_blocks = operator.n_blocks
         self.scale = self.dtype.type(factor)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
@@ -156,6 +181,14 @@ class ScaledOperator(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self.scale * self.operator._apply_adjoint_block(block)
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes, the scaling of the result included."""
+        cost = self.operator.product_cost(k)
+        if cost is None:
+            return None
+        entries = float(max(self.shape)) * k
+        return Cost(cost.flops + entries, cost.memory_bytes + entries * self.dtype.itemsize)
 
 
 def check_linearization(linearization: Linearization) -> Linearization:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .._typing import FloatArray
 from ..linearization import Linearization
+from ..results import Cost
+from . import _product_costs
 from .base import StructuredOperator, check_linearization
 
 
@@ -35,9 +37,14 @@ class InversePropagator(StructuredOperator):
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
+        self.n_blocks = linearization.dims[0]
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.unpropagate(block)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.unpropagate_adjoint(block)
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes; None for a cell without weight sites."""
+        return _product_costs.propagation(self.linearization, k)

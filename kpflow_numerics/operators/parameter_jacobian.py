@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .._typing import FloatArray
 from ..linearization import Linearization
+from ..results import Cost
+from . import _product_costs
 from .base import StructuredOperator, check_linearization
 
 
@@ -42,3 +44,7 @@ class ParameterJacobian(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.param_vjp(block)
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes; None for a cell without weight sites."""
+        return _product_costs.jacobian(self.linearization, k)

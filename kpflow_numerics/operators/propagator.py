@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from .._typing import FloatArray
 from ..linearization import Linearization
+from ..results import Cost
+from . import _product_costs
 from .base import StructuredOperator, check_linearization
 from .inverse_propagator import InversePropagator
 
@@ -46,6 +48,7 @@ class Propagator(StructuredOperator):
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
+        self.n_blocks = linearization.dims[0]
 
     @cached_property
     def inverse(self) -> InversePropagator:
@@ -64,3 +67,7 @@ class Propagator(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.propagate_adjoint(block)
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes; None for a cell without weight sites."""
+        return _product_costs.propagation(self.linearization, k)
