@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
+from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
-from . import _kernel_trace
+from . import _kernel_seeds, _kernel_trace, _product_costs
 from .base import StructuredOperator, check_linearization
 from .sensitivity import Sensitivity
 
@@ -29,8 +31,9 @@ class TangentKernel(StructuredOperator):
     -----
     Shape ``(B, T, N) -> (B, T, N)``, self-adjoint and positive semi-definite, of rank at most
     ``min(n, p)``. A plain sum over trials and steps. A product costs one of ``P*``, ``K`` and
-    ``P``. For cells with weight sites ``exact_trace`` needs no products with the kernel:
-    ``B T^2 N^3`` flops, one trial at a time and in float64.
+    ``P``. For cells with weight sites ``exact_trace`` needs no products with the kernel: at most
+    ``B T^2 N^3`` flops, one trial at a time and in float64; ``exact_trace_bounds`` takes a
+    fraction of them.
 
     References
     ----------
@@ -66,27 +69,100 @@ class TangentKernel(StructuredOperator):
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)
 
-    def exact_cost(self, quantity: str) -> Cost | None:
-        """Return what the closed form of ``"trace"`` takes; None for all else."""
-        if quantity != "trace" or self.linearization.weight_sites is None:
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a product with `k` columns takes; None for a cell without weight sites."""
+        return _product_costs.one_after_another(
+            _product_costs.propagation(self.linearization, k),
+            _product_costs.gram(self.linearization, k),
+            _product_costs.propagation(self.linearization, k),
+        )
+
+    def exact_cost(self, quantity: str, *arguments: Any) -> Cost | None:
+        """Return what a closed form takes, or None where there is none.
+
+        Parameters
+        ----------
+        quantity : str
+            ``"trace"``, or ``"trace_bounds"`` with the relative width as an argument, whose cost
+            is a guess: it depends on how smooth the activity is.
+        *arguments
+            Of the closed form.
+        """
+        sites = self.linearization.weight_sites
+        if sites is None or quantity not in ("trace", "trace_bounds"):
             return None
         n_trials, n_steps, n_state = self.dims
-        flops = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
-        return Cost(flops, 5.0 * 8.0 * n_threads() * n_steps * float(n_state) ** 2)
+        matrices = 5.0 * 8.0 * n_threads() * n_steps * float(n_state) ** 2
+        blocks = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
+        if quantity == "trace":
+            return Cost(blocks, matrices)
+        seeds = _kernel_seeds.expected_flops(sites, *arguments)
+        return Cost(min(seeds, blocks), matrices + _kernel_seeds.memory_bytes(sites) * n_threads())
 
     def exact_trace(self) -> float:
-        """Return ``tr NTK = ||S||_F^2``."""
+        """Return ``tr NTK = ||S||_F^2``, each trial by the cheaper of two algorithms.
+
+        Through the row blocks of ``P* P``, ``T^2 N^3`` flops a trial; or through scans of as many
+        seeds as the trial's blocks of K have eigenvalues above rounding, ``2 T N^2`` flops each,
+        where its activity has so low a rank that this is less.
+        """
+        sites = self._sites
+
+        def of_trial(trial: int) -> float:
+            A = self._trial_jacobians(trial)
+            if _kernel_seeds.may_be_few(sites, trial):
+                seeds = _kernel_seeds.unit_seeds(sites, trial)
+                if 2.0 * seeds.n_above_rounding < A.shape[0] * A.shape[1]:
+                    return _kernel_seeds.trace_bounds(seeds, A, 0.0)[0]
+            return _kernel_trace.trial_trace(sites, trial, A)
+
+        return sum(map_in_threads(of_trial, range(self.dims[0])))
+
+    def exact_inner_product_cost(self, other: Any) -> Cost | None:
+        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
+        from ._inner_products import exact_inner_product_cost
+
+        return exact_inner_product_cost(self, other)
+
+    def exact_inner_product(self, other: Any) -> float | None:
+        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
+        from ._inner_products import exact_inner_product
+
+        return exact_inner_product(self, other)
+
+    def exact_trace_bounds(self, width: float) -> tuple[float, float]:
+        """Return certain bounds of the trace, no further apart than `width` of it.
+
+        Parameters
+        ----------
+        width : float
+            Relative width that the bounds may have.
+
+        Returns
+        -------
+        lower, upper : float
+            Without randomness: the lower is the trace of the kernel with K cut to its leading
+            eigenvectors on each unit and trial, the upper adds a bound of what was cut. The
+            truth is mostly much nearer to the lower.
+        """
+        sites = self._sites
+
+        def of_trial(trial: int) -> tuple[float, float]:
+            A = self._trial_jacobians(trial)
+            return _kernel_seeds.trace_bounds(_kernel_seeds.unit_seeds(sites, trial), A, width)
+
+        found = map_in_threads(of_trial, range(self.dims[0]))
+        return sum(lower for lower, _ in found), sum(upper for _, upper in found)
+
+    @property
+    def _sites(self) -> WeightSites:
         sites = self.linearization.weight_sites
         if sites is None:
             raise AttributeError(
                 f"{self.linearization.cell!r} has no weight sites, hence no closed form."
             )
+        return sites
 
-        def of_trial(trial: int) -> float:
-            jacobians = self.linearization.state_jacobians(
-                slice(trial, trial + 1), max_memory=2**62
-            )
-            A = jacobians[0].astype(np.float64, copy=False)
-            return _kernel_trace.trial_trace(sites, trial, A)
-
-        return sum(map_in_threads(of_trial, range(self.dims[0])))
+    def _trial_jacobians(self, trial: int) -> FloatArray:
+        jacobians = self.linearization.state_jacobians(slice(trial, trial + 1), max_memory=2**62)
+        return jacobians[0].astype(np.float64, copy=False)

@@ -85,7 +85,8 @@ def rank_bracket(
         return 0.0, 0.0
     if recipe == "participation-ratio":
         residuals = np.asarray(residual_norms, np.float64)
-        lower, upper = _participation_ratio(known, residuals, complete=complete)
+        least, most = _squared_norm(known, residuals, complete=complete)
+        lower, upper = known.trace**2 / most, known.trace**2 / least
     elif not complete:
         lower, upper = 0.0, float(known.rank_bound)
     else:
@@ -129,6 +130,37 @@ def participation_ratio_bracket(
     )
 
 
+def norm_bracket(
+    trace: float,
+    values: ArrayLike,
+    residual_norms: ArrayLike,
+    rank_bound: int,
+    *,
+    complete: bool = True,
+) -> tuple[float, float]:
+    """Return bounds of the Frobenius norm of a positive semi-definite operator.
+
+    Parameters
+    ----------
+    trace, values, residual_norms, rank_bound, complete
+        As in :func:`rank_bracket`.
+
+    Returns
+    -------
+    lower, upper : float
+
+    Examples
+    --------
+    >>> lower, upper = norm_bracket(10.0, [4.0, 3.0], [0.0, 0.0], 5)
+    >>> round(lower**2, 6), round(upper**2, 6)
+    (28.0, 34.0)
+    """
+    known = _known(trace, values, residual_norms, rank_bound, complete=complete)
+    residuals = np.asarray(residual_norms, np.float64)
+    least, most = _squared_norm(known, residuals, complete=complete)
+    return math.sqrt(least), math.sqrt(most)
+
+
 def _known(
     trace: float,
     values: ArrayLike,
@@ -165,18 +197,25 @@ def _known(
     )
 
 
-def _participation_ratio(
-    known: _Known, residuals: FloatArray, *, complete: bool
+def _squared_norm(
+    known: _Known, residual_norms: FloatArray, *, complete: bool
 ) -> tuple[float, float]:
+    """Return bounds of ``|A|_F^2 = |V* A V|_F^2 + 2 |R|_F^2 + |A'|_F^2``.
+
+    A' is the compression of A to the complement of the Ritz vectors V and R their residual block.
+    The trace of A' is what the Ritz values leave, exactly; where none was left out its largest
+    eigenvalue is at most the last of them plus ``2 |R|``, which is what the certificate tests.
+    """
+    inside = float(np.sum(known.low**2)) + 2 * float(np.sum(residual_norms**2))
+    least = inside + known.rest_high**2 / known.rank_bound
+    most = inside + known.rest_high**2
     if complete:
-        least = float(np.sum(known.low**2)) + known.rest_low**2 / max(known.others, 1)
-        most = float(np.sum(known.high**2)) + _most(np.square, known.rest_high, known.cap)
-    else:
-        # |A|_F^2 = |V* A V|_F^2 + 2 |R|_F^2 + |A'|_F^2, with A' the compression to the complement.
-        inside = float(np.sum(known.low**2)) + 2 * float(np.sum(residuals**2))
-        least = inside + known.rest_high**2 / known.rank_bound
-        most = inside + known.rest_high**2
-    return known.trace**2 / most, known.trace**2 / least
+        if known.others > 0:
+            spread = float(np.sum(known.low**2)) + known.rest_low**2 / known.others
+            least = max(least, spread)
+        cap = float(known.low[-1]) + 2 * float(np.linalg.norm(residual_norms))
+        most = min(most, inside + _most(np.square, known.rest_high, cap))
+    return least, max(least, most)
 
 
 def _most(function: Callable[[float], float], total: float, cap: float) -> float:

@@ -111,6 +111,18 @@ class TestRecipes:
             rank_from_weights(*arguments)
 
 
+def ritz_pairs(values, r, slack, rng):
+    """Return Ritz values and residual norms of a diagonal matrix in a nearly invariant subspace."""
+    basis = np.eye(len(values), r) + slack * rng.standard_normal((len(values), r)) / len(values)
+    if slack:
+        basis = np.linalg.qr(basis)[0]
+    matrix = np.diag(values)
+    ritz, coefficients = np.linalg.eigh(basis.T @ matrix @ basis)
+    vectors = basis @ coefficients[:, ::-1]
+    residuals = matrix @ vectors - vectors * ritz[::-1]
+    return ritz[::-1], np.linalg.norm(residuals, axis=0)
+
+
 class TestBrackets:
     @pytest.mark.parametrize("recipe", RECIPES)
     @pytest.mark.parametrize("name", DECAYS)
@@ -122,10 +134,7 @@ class TestBrackets:
         rounding = 1e-9
         widths = []
         for r in range(1, len(values) + 1):
-            rng = np.random.default_rng(r)
-            # Ritz values lie below the eigenvalues, by no more than the residual.
-            residuals = slack * rng.random(r) * values[r - 1]
-            ritz = np.sort(values[:r] - residuals * rng.random(r))[::-1]
+            ritz, residuals = ritz_pairs(values, r, slack, np.random.default_rng(r))
             lower, upper = rank_bracket(recipe, total, ritz, residuals, len(values))
             assert lower - rounding <= truth <= upper + rounding
             widths.append(upper - lower)

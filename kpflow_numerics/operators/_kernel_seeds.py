@@ -1,0 +1,159 @@
+"""The tangent kernel's trace through forward sensitivities of few seeds, trial by trial.
+
+Within a trial K is block diagonal over units, ``K_i = sum_k l_ik v_ik v_ik*``, and
+
+    tr(P K P*) = sum_ik l_ik |P e_i v_ik|^2,
+
+a sum over scans seeded with the eigenvectors. What is left out is positive semi-definite and at
+most ``l_(i, r_i + 1)`` on unit i, so that it adds at most ``sum_i l_(i, r_i + 1) o_i`` to the
+trace, with ``o_i = |P e_i|_F^2 = sum_t (O_t)_ii`` from the observability Gramians ``O_t``. The
+activity of one trial is smooth in time: a few seeds a unit hold nearly all of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._typing import FloatArray, IntArray
+from ..cells.sites import WeightSites
+
+ROUNDING = float(np.finfo(np.float64).eps)
+"""Share of the whole below which nothing is computed."""
+
+_COLUMNS_AT_A_TIME = 256
+
+
+@dataclass(frozen=True, eq=False)
+class UnitSeeds:
+    """Eigenpairs of a trial's blocks of K, unit by unit.
+
+    Attributes
+    ----------
+    values : ndarray, shape (H, S T)
+        Eigenvalues of each unit's block, descending and not negative.
+    vectors : ndarray, shape (H, T, S, S T)
+        Their eigenvectors over steps and slots, last axis like the second of `values`.
+    """
+
+    values: FloatArray
+    vectors: FloatArray
+
+    @property
+    def n_above_rounding(self) -> int:
+        """How many eigenvalues are more than rounding."""
+        return int(np.sum(self.values > ROUNDING * self.values.max(initial=0.0)))
+
+    def block(self, units: IntArray, places: IntArray) -> FloatArray:
+        """Return ``sqrt(l) e_i v`` of some seeds as ``(T, S H, columns)``."""
+        n_units, n_steps, n_slots, _ = self.vectors.shape
+        columns = len(units)
+        block = np.zeros((n_steps, n_slots, n_units, columns))
+        scaled = (
+            self.vectors[units, :, :, places] * np.sqrt(self.values[units, places])[:, None, None]
+        )
+        block[:, :, units, np.arange(columns)] = scaled.transpose(1, 2, 0)
+        return block.reshape(n_steps, n_slots * n_units, columns)
+
+
+def unit_seeds(sites: WeightSites, trial: int) -> UnitSeeds:
+    """Return the eigenpairs of each unit's block of K on one trial, ``9 H (S T)^3`` flops."""
+    gains = sites.gains[trial].astype(np.float64, copy=False)
+    n_steps, _, n_slots, n_units = gains.shape
+    blocks = np.zeros((n_units, n_steps, n_slots, n_steps, n_slots))
+    for group in sites.groups:
+        X = group.weighted_features[trial].astype(np.float64, copy=False)
+        G = X @ X.T
+        for site in range(group.first_site, group.first_site + len(group.row_blocks)):
+            D = gains[:, site].transpose(2, 0, 1)
+            blocks += D[:, :, :, None, None] * D[:, None, None] * G[:, None, :, None]
+    size = n_steps * n_slots
+    values, vectors = np.linalg.eigh(blocks.reshape(n_units, size, size))
+    shape = (n_units, n_steps, n_slots, size)
+    return UnitSeeds(np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1].reshape(shape))
+
+
+def may_be_few(sites: WeightSites, trial: int) -> bool:
+    """Whether the features of a trial have so low a rank that its seeds can be few.
+
+    The rank of a unit's block of K is mostly no lower than that of the features.
+    """
+    n_steps = sites.gains.shape[1]
+    for group in sites.groups:
+        X = group.weighted_features[trial].astype(np.float64, copy=False)
+        if 2 * np.linalg.matrix_rank(X) >= n_steps:
+            return False
+    return True
+
+
+def expected_flops(sites: WeightSites, width: float) -> float:
+    """Guess the flops of :func:`trace_bounds`: some two seeds a unit, and two a decimal."""
+    n_trials, n_steps, _, n_slots, n_units = sites.gains.shape
+    n_state, size = n_slots * n_units, n_slots * n_steps
+    decimals = -math.log10(max(width, 1e-16))
+    n_seeds = n_units * min(size, 2.0 + 4.0 * decimals)
+    scans = 2.0 * n_steps * n_state**2 * n_seeds
+    gramian = 4.0 * n_steps * float(n_state) ** 3
+    return n_trials * (scans + gramian + 9.0 * n_units * float(size) ** 3)
+
+
+def memory_bytes(sites: WeightSites) -> float:
+    """Return the bytes that the seeds of one trial and a block of them take."""
+    _, n_steps, _, n_slots, n_units = sites.gains.shape
+    seeds = 4.0 * n_units * (n_slots * n_steps) ** 2
+    return 8.0 * (seeds + 2.0 * n_steps * n_slots * n_units * _COLUMNS_AT_A_TIME)
+
+
+def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, float]:
+    """Return bounds of ``tr NTK`` on one trial.
+
+    Parameters
+    ----------
+    seeds : UnitSeeds
+        The trial's.
+    A : ndarray, shape (T, N, N)
+        Its state Jacobians, in float64.
+    width : float
+        The upper bound exceeds the lower by at most this share of it. At 0 all seeds above
+        rounding are taken.
+    """
+    n_units, size = seeds.values.shape
+    weights = seeds.values * _observed(A).reshape(-1, n_units).sum(axis=0)[:, None]
+    order = np.argsort(weights, axis=None, kind="stable")[::-1]
+    units, places = np.divmod(order, size)
+    n_taken = np.zeros(n_units, dtype=np.int64)
+    total, used = 0.0, 0
+    while True:
+        left = n_taken < size
+        left_out = float(weights[left, n_taken[left]].sum())
+        if left_out <= max(width, ROUNDING) * total or used == len(order):
+            return total, total + left_out
+        columns = slice(used, used + _COLUMNS_AT_A_TIME)
+        total += _sum_of_squares(seeds.block(units[columns], places[columns]), A)
+        np.add.at(n_taken, units[columns], 1)
+        used = min(columns.stop, len(order))
+
+
+def _observed(A: FloatArray) -> FloatArray:
+    """Return ``o_i = sum_t (O_t)_ii`` for each entry of the state."""
+    n_state = A.shape[1]
+    gramian = np.eye(n_state)
+    total = np.ones(n_state)
+    for t in range(len(A) - 1, 0, -1):
+        gramian = A[t].T @ gramian @ A[t]
+        gramian.flat[:: n_state + 1] += 1.0
+        total += gramian.diagonal()
+    return total
+
+
+def _sum_of_squares(block: FloatArray, A: FloatArray) -> float:
+    """Return ``|P block|_F^2`` for a block ``(T, N, columns)`` of one trial."""
+    Z = block[0]
+    total = float(np.vdot(Z, Z))
+    for t in range(1, len(A)):
+        Z = A[t] @ Z
+        Z += block[t]
+        total += float(np.vdot(Z, Z))
+    return total
