@@ -10,12 +10,14 @@ K, K'           ``sum_gg' sum(G^g * G'^g' * (E E*))``           ``(B T)^2 (m + m
 K, PP*          ``|P* L|_F^2`` or blocks of ``PP*``             ``B T^2 N^3``, less at low rank
 PP*, PP*'       ``sum_t (2 tr(M_t M'_t O_t) - tr(M_t M'_t))``   ``14 B T N^3``
 NTK, PP*'       ``|P'* P L|_F^2``                               ``4 B T N^2 sum_i r_i``
+core, core'     ``N |V* V'|_F^2``                               ``2 B T m m'``
+core, PP*       ``sum (V V*)[t, s] tr((PP*)[t, s])``            ``B T^2 N^3``
 ==============  ==============================================  =================================
 
 In the first, ``E = D^g * D'^g'``. In the third, ``O_t = I + A'_{t+1}* O_{t+1} A_{t+1}`` is the
 observability Gramian across the two. ``L L*`` is the block of K on a trial, and ``r_i`` the rank of
 its block on unit ``i``, at most ``min(T, sum_g m_g)``. "K" stands for all that has
-:class:`SiteTerms`: the Kronecker core is one. Everything is done in float64.
+:class:`SiteTerms`: K, its part of one site, the Kronecker core. Everything is done in float64.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from ..results import Cost
 from . import _gramians
 from ._site_forms import SiteForms
 from ._site_terms import SiteTerms, site_terms
+from .kronecker_core import KroneckerCore
 from .propagator_gram import PropagatorGram
 from .tangent_kernel import TangentKernel
 
@@ -61,6 +64,11 @@ def _pair(first: Any, second: Any) -> Pair | None:
     if getattr(first, "dims", None) != getattr(second, "dims", None):
         return None
     for A, B in ((first, second), (second, first)):
+        if isinstance(A, KroneckerCore):
+            if isinstance(B, KroneckerCore):
+                return of_cores, _cost_of_cores, A, B
+            if isinstance(B, PropagatorGram):
+                return of_core_and_gramian, _cost_of_core_and_gramian, A, B.linearization
         terms, other = _terms(A), _terms(B)
         if terms is not None and other is not None:
             return (of_sites, _cost_of_sites, terms, other) if _agree(terms, other) else None
@@ -75,8 +83,17 @@ def _pair(first: Any, second: Any) -> Pair | None:
 
 
 def _terms(operator: Any) -> SiteTerms | None:
+    if isinstance(operator, KroneckerCore):
+        V = _flat_features(operator)
+        gains = np.ones((len(V), 1, 1, operator.dims[-1]))
+        return SiteTerms(operator.linearization.dims, (V,), (gains,))
     sites = operator._sites_or_none if isinstance(operator, SiteForms) else None
     return None if sites is None else site_terms(sites, operator.scale)
+
+
+def _flat_features(core: KroneckerCore) -> FloatArray:
+    """Return ``V (B T, m)`` in float64."""
+    return core.features.reshape(-1, core.features.shape[-1]).astype(np.float64, copy=False)
 
 
 def _terms_within(kernel: TangentKernel) -> SiteTerms:
@@ -238,6 +255,38 @@ def _cost_of_kernel(kernel: TangentKernel, linearization: Linearization) -> Cost
     n_trials, n_steps, n_state = linearization.dims
     scans = 4.0 * _expected_seeds(terms) * n_steps * float(n_state) ** 2
     return Cost(n_trials * (scans + _seed_flops(terms)), _memory_of_scans(terms, 3))
+
+
+# The Kronecker core
+
+
+def of_cores(first: KroneckerCore, second: KroneckerCore) -> float:
+    """Return ``tr((V V* kron I) (V' V'* kron I)) = N |V* V'|_F^2``."""
+    across = _flat_features(first).T @ _flat_features(second)
+    return first.dims[-1] * float(np.vdot(across, across))
+
+
+def _cost_of_cores(first: KroneckerCore, second: KroneckerCore) -> Cost:
+    entries = float(first.features.shape[-1] * second.features.shape[-1])
+    return Cost(2.0 * first.dims[0] * first.dims[1] * entries, _WORD * entries)
+
+
+def of_core_and_gramian(core: KroneckerCore, linearization: Linearization) -> float:
+    """Return ``tr((V V* kron I) PP*)``, which asks for the traces of the blocks of PP* only."""
+    V = _flat_features(core).reshape(*core.dims[:2], -1)
+
+    def of_trial(trial: int) -> float:
+        blocks = _gramians.unit_trace_blocks(jacobians(linearization, trial))
+        return float(np.vdot(V[trial] @ V[trial].T, blocks))
+
+    return sum(map_in_threads(of_trial, range(core.dims[0])))
+
+
+def _cost_of_core_and_gramian(core: KroneckerCore, linearization: Linearization) -> Cost:
+    n_trials, n_steps, n_state = core.dims
+    flops = n_trials * (n_steps + 4.0) * n_steps * float(n_state) ** 3
+    features = float(linearization.dims[0] * n_steps * core.features.shape[-1])
+    return Cost(flops, _WORD * (3.0 * n_threads() * n_steps * float(n_state) ** 2 + features))
 
 
 # Scans of a factor of K through a trial

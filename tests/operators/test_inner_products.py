@@ -28,10 +28,11 @@ KINDS: dict[str, Callable[[kpf.Linearization], StructuredOperator]] = {
     "K": kpf.ParameterOperator,
     "K-mean": partial(kpf.ParameterOperator, normalization="mean"),
     "K_g": lambda lin: next(reversed(kpf.ParameterOperator(lin).sites.values())),
+    "core": kpf.KroneckerCore,
     "PP*": kpf.PropagatorGram,
     "NTK": kpf.TangentKernel,
 }
-OF_SITES = ("K", "K-mean", "K_g")
+OF_SITES = ("K", "K-mean", "K_g", "core")
 CLOSED = {*product(OF_SITES, OF_SITES), *product((*OF_SITES, "PP*", "NTK"), ["PP*"])}
 
 
@@ -160,7 +161,7 @@ def test_seeds_are_a_factor_of_the_trial(case: CellCase) -> None:
 @CASES
 def test_an_operator_with_itself_gives_its_squared_norm(case: CellCase) -> None:
     lin = case.linearization()
-    for name in ("K", "K-mean", "PP*"):
+    for name in ("K", "K-mean", "core", "PP*"):
         operator = KINDS[name](lin)
         assert operator.exact_inner_product(operator) == pytest.approx(
             operator.exact_frobenius_norm() ** 2, rel=default_tolerance(np.float64, 1000)
@@ -182,7 +183,9 @@ def test_single_precision_operators_are_worked_on_in_double(case: CellCase) -> N
 def test_a_cell_without_sites_has_what_needs_none(case: CellCase) -> None:
     lin = case.linearization()
     K, gram, NTK = kpf.ParameterOperator(lin), kpf.PropagatorGram(lin), kpf.TangentKernel(lin)
-    for pair in ((K, K), (K, gram), (NTK, gram), (gram, NTK), (NTK, K)):
+    core = kpf.KroneckerCore(lin)
+    assert_is_inner_product(core.exact_inner_product(gram), core.to_dense(), gram.to_dense())
+    for pair in ((K, K), (K, core), (K, gram), (NTK, gram), (gram, NTK), (NTK, K)):
         assert pair[0].exact_inner_product(pair[1]) is None
         assert pair[0].exact_inner_product_cost(pair[1]) is None
     site_case = CellCase(
