@@ -52,6 +52,7 @@ class PropagatorGram(StructuredOperator):
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
+        self.n_blocks = linearization.dims[0]
 
     @cached_property
     def factor(self) -> Propagator:

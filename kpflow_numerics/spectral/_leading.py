@@ -14,6 +14,7 @@ from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, check_max_memory, dense_mem
 from ._finish import Pairs, certify, rayleigh_ritz
 from ._view import SpectralView
 from .arpack import arpack_vectors
+from .block_diagonal import block_diagonal_pairs, n_diagonal_blocks
 from .block_krylov import BLOCK_COLUMNS, RitzPairs, basis_capacity, block_krylov
 from .certificate import Certificate
 from .dense import dense_pairs
@@ -105,6 +106,18 @@ def leading_pairs(view: SpectralView, options: Options) -> Leading:
         return Leading(pairs, label, None, cost)
     if method == "block-krylov":
         return _certified_block_krylov(view, options)
+    if method == "block-diagonal":
+        found = block_diagonal_pairs(
+            view,
+            k,
+            tolerance=options.tolerance,
+            max_products=options.max_products,
+            max_memory=options.max_memory,
+            start=options.start,
+            certificate_products=options.certificate_products,
+            rng=options.rng,
+        )
+        return Leading(found[0], label, found[1], found[2])
     solver = lobpcg_vectors if method == "lobpcg" else arpack_vectors
     vectors = solver(
         view,
@@ -163,7 +176,7 @@ def _cheapest(view: SpectralView, k: int, max_memory: float) -> str:
     small = size <= DENSE_SIZE or size <= min(LARGEST_DENSE_SIZE, iterative_products)
     if small and dense_memory(size, view.dtype) <= max_memory:
         return "dense" if view.self_adjoint and size == view.n else "gram"
-    return "block-krylov"
+    return "block-diagonal" if n_diagonal_blocks(view) > 1 else "block-krylov"
 
 
 def _applicable(method: str, n: int, k: int) -> tuple[str, str]:

@@ -93,9 +93,14 @@ class RitzBasis:
 
 
 def basis_capacity(
-    n: int, k: int, dtype: np.dtype[Any], max_memory: float, block: int = BLOCK_COLUMNS
+    n: int,
+    k: int,
+    dtype: np.dtype[Any],
+    max_memory: float,
+    block: int = BLOCK_COLUMNS,
+    largest: int | None = None,
 ) -> int:
-    """Return how many columns the basis may have.
+    """Return how many columns the basis may have; never more than `largest`, by default n.
 
     Raises
     ------
@@ -104,14 +109,15 @@ def basis_capacity(
     """
     column = n * dtype.itemsize
     fitting = int((max_memory / column - 6 * block) / 2)
-    needed = min(n, k + 2 * _SMALLEST_BLOCK)
+    largest = n if largest is None else largest
+    needed = min(largest, k + 2 * _SMALLEST_BLOCK)
     if fitting < needed:
         raise MemoryLimitError(
             f"{k} eigenvectors of length {n:,} need about "
             f"{format_bytes((2 * needed + 6 * block) * column)}, more than "
             f"max_memory={format_bytes(max_memory)}. Raise max_memory or ask for fewer pairs."
         )
-    return min(n, fitting, max(k + 8 * block, 3 * k))
+    return min(largest, fitting, max(k + 8 * block, 3 * k))
 
 
 def block_krylov(
@@ -168,8 +174,8 @@ def block_krylov(
     capacity = min(capacity, dimension)
     block = min(block, max(_SMALLEST_BLOCK, (capacity - k) // 2))
     basis = RitzBasis(n, capacity, dtype)
-    candidate = _first_block(n, block, dtype, rng, start)
-    progress = _Progress()
+    candidate = first_block(n, block, dtype, rng, start)
+    progress = Progress()
     used, locked, scale = 0, 0, 0.0
     locked_values: FloatArray = np.empty(0)
     while True:
@@ -190,9 +196,9 @@ def block_krylov(
         wanted = min(k, basis.size)
         if np.any(np.abs(values[:locked] - locked_values) > limit):
             locked = 0
-        locked, residuals = _advance(basis, values, coefficients, locked, wanted, block, limit)
+        locked, residuals = advance(basis, values, coefficients, locked, wanted, block, limit)
         if locked == k:
-            locked, residuals = _advance(basis, values, coefficients, 0, wanted, block, limit)
+            locked, residuals = advance(basis, values, coefficients, 0, wanted, block, limit)
         locked_values = values[:locked].copy()
         norms = column_norms(residuals)
         if locked == k or basis.size == dimension or used == max_products:
@@ -217,7 +223,7 @@ def block_krylov(
     return RitzPairs(values[:wanted].copy(), vectors, norms, converged, used)
 
 
-class _Progress:
+class Progress:
     """Whether restarts still lead anywhere; products may be too noisy for the tolerance."""
 
     def __init__(self) -> None:
@@ -225,6 +231,7 @@ class _Progress:
         self._restarts = 0
 
     def stalled(self, locked: int, norm: float) -> bool:
+        """Say at a restart how many pairs have converged, and the largest residual norm."""
         if locked > self._best[0] or (locked == self._best[0] and norm < 0.9 * self._best[1]):
             self._best = (locked, norm)
             self._restarts = 0
@@ -233,16 +240,17 @@ class _Progress:
         return self._restarts > _RESTARTS_WITHOUT_GAIN
 
 
-def _first_block(
+def first_block(
     n: int, block: int, dtype: np.dtype[Any], rng: np.random.Generator, start: FloatArray | None
 ) -> FloatArray:
+    """Return the columns to begin with: those given, and random ones."""
     given = np.empty((n, 0), dtype) if start is None else start.astype(dtype, copy=False)
     # Random columns are added to a warm start too: without them it may miss what it lacks.
     missing = max(block - given.shape[1], _SMALLEST_BLOCK if given.shape[1] else 0)
     return np.hstack([given, rng.standard_normal((n, missing)).astype(dtype, copy=False)])
 
 
-def _advance(
+def advance(
     basis: RitzBasis,
     values: FloatArray,
     coefficients: FloatArray,

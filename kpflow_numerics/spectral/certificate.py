@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,19 @@ class Certificate:
     value: float
     threshold: float
     vectors: FloatArray
+
+
+def certificate_threshold(
+    values: FloatArray,
+    residual_norms: FloatArray,
+    tolerance: float,
+    norm: float,
+    n: int,
+    dtype: np.dtype[Any],
+) -> float:
+    """Return what no eigenvalue outside the pairs may exceed, unless one was left out."""
+    allowed = min(float(np.linalg.norm(residual_norms)), math.sqrt(len(values)) * tolerance * norm)
+    return float(np.min(values)) + 2 * allowed + default_tolerance(dtype, n) * norm
 
 
 def completeness_certificate(
@@ -94,9 +108,7 @@ def completeness_certificate(
     n, k = vectors.shape
     if k == n:
         return Certificate(True, math.nan, math.nan, np.empty((n, 0), vectors.dtype))
-    allowed = min(float(np.linalg.norm(residual_norms)), math.sqrt(k) * tolerance * norm)
-    rounding = default_tolerance(vectors.dtype, n) * norm
-    threshold = float(np.min(values)) + 2 * allowed + rounding
+    threshold = certificate_threshold(values, residual_norms, tolerance, norm, n, vectors.dtype)
 
     def stop(value: float, residual: float, used: int) -> bool:
         if value > threshold:

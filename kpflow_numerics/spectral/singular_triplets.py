@@ -19,7 +19,15 @@ from ._view import CountedOperator, SpectralView
 from .certificate import CERTIFICATE_PRODUCTS
 from .dense import matrix_of
 
-SINGULAR_METHODS = ("auto", "dense", "gram", "block-krylov", "lobpcg", "arpack")
+SINGULAR_METHODS = (
+    "auto",
+    "dense",
+    "gram",
+    "block-diagonal",
+    "block-krylov",
+    "lobpcg",
+    "arpack",
+)
 """What :func:`top_singular_triplets` accepts as ``method``."""
 
 
@@ -43,7 +51,7 @@ def top_singular_triplets(
         The operator A, with adjoint products.
     k : int
         Number of triplets, at most ``min(n, p)``.
-    method : {"auto", "dense", "gram", "block-krylov", "lobpcg", "arpack"}
+    method : {"auto", "dense", "gram", "block-diagonal", "block-krylov", "lobpcg", "arpack"}
         As in :func:`top_eigenpairs`, on ``A* A`` or ``A A*``, whichever is smaller; ``"dense"`` is
         the singular value decomposition of the matrix.
     tolerance : float, optional
@@ -158,7 +166,7 @@ def smallest_singular_triplets(
             certificate_products=certificate_products,
             rng=rng,
         )
-    largest = top_singular_triplets(
+    largest = _largest_of_inverse(
         inverse,
         k,
         method=method,
@@ -182,6 +190,28 @@ def smallest_singular_triplets(
         residual_norms=norms,
         n_matvecs=largest.n_matvecs + view.n_matvecs,
         method=f"inverse, {largest.method}",
+    )
+
+
+def _largest_of_inverse(inverse: Any, k: int, **options: Any) -> SingularResult:
+    """Return the largest triplets of the inverse, each as accurate as its inverse needs.
+
+    A residual r of the inverse is one of at most ``|A| |r| / sigma`` in A: it must be small beside
+    its own singular value, not beside the largest.
+    """
+    first = top_singular_triplets(inverse, k, **options)
+    iterative = not np.isnan(first.certificate_value)
+    limits = first.tolerance * first.values
+    if not (iterative and first.converged) or np.all(first.residual_norms <= limits):
+        return first
+    n, p = inverse.shape
+    least = 10 * float(np.finfo(first.values.dtype).eps)
+    ratio = float(first.values[-1] / first.values[0])
+    options["tolerance"] = max(first.tolerance * ratio, least)
+    start = first.right if p <= n else first.left
+    second = top_singular_triplets(inverse, k, initial_vectors=start, **options)
+    return dataclasses.replace(
+        second, n_matvecs=first.n_matvecs + second.n_matvecs, tolerance=first.tolerance
     )
 
 

@@ -13,7 +13,16 @@ from ._leading import Leading, Options, leading_pairs
 from ._view import SpectralView
 from .certificate import CERTIFICATE_PRODUCTS
 
-EIGEN_METHODS = ("auto", "exact", "dense", "gram", "block-krylov", "lobpcg", "arpack")
+EIGEN_METHODS = (
+    "auto",
+    "exact",
+    "dense",
+    "gram",
+    "block-diagonal",
+    "block-krylov",
+    "lobpcg",
+    "arpack",
+)
 """What :func:`top_eigenpairs` accepts as ``method``."""
 
 
@@ -39,13 +48,16 @@ def top_eigenpairs(
     Parameters
     ----------
     op : LinearOperator, array_like or sparse matrix, shape (n, p)
-        The operator. It may have ``factor`` (L with ``op = L L*``) and ``exact_eigenpairs(k)``.
+        The operator. It may have ``factor`` (L with ``op = L L*``), ``n_blocks`` (equal diagonal
+        blocks of which it consists) and ``exact_eigenpairs(k)``.
     k : int
         Number of pairs, at most n.
-    method : {"auto", "exact", "dense", "gram", "block-krylov", "lobpcg", "arpack"}
+    method : {"auto", "exact", "dense", "gram", "block-diagonal", "block-krylov", "lobpcg", \
+"arpack"}
         The solver. ``"auto"`` asks the operator for its exact eigenpairs, then takes the matrix
         (or the Gram matrix of the factor) where its size is at most 2,000, or at most 8,000 if
-        that takes fewer products, and block Krylov otherwise. LOBPCG needs ``n >= 5 (k +
+        that takes fewer products, and block Krylov otherwise: in every diagonal block at once
+        (``"block-diagonal"``) where the operator has several. LOBPCG needs ``n >= 5 (k +
         max(4, k/4))`` and ARPACK ``k < n``; below that the matrix is taken, and `method` of the
         result says so.
     tolerance : float, optional
@@ -84,7 +96,8 @@ def top_eigenpairs(
     Notes
     -----
     Memory of the direct methods: three matrices of the (smaller) side. Of block Krylov: two bases
-    of ``max(k + 128, 3 k)`` columns of length n, fewer where `max_memory` asks for it.
+    of ``max(k + 128, 3 k)`` columns of length n (``k + 64`` in place of ``k + 128`` in diagonal
+    blocks), fewer where `max_memory` asks for it.
 
     Examples
     --------

@@ -21,7 +21,7 @@ from tests.cases.spectra import (
 )
 
 DTYPES = [np.float32, np.float64]
-ITERATIVE = ["block-krylov", "lobpcg", "arpack"]
+ITERATIVE = ["block-diagonal", "block-krylov", "lobpcg", "arpack"]
 SOLVERS = ["auto", "dense", *ITERATIVE]
 
 
