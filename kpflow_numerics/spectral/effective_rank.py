@@ -8,16 +8,23 @@ from typing import Any
 import numpy as np
 
 from .._typing import RNGLike
-from .._validation import InputError, InputTypeError, check_choice, check_integer, check_rng
+from .._validation import (
+    InputError,
+    InputTypeError,
+    check_choice,
+    check_integer,
+    check_real,
+    check_rng,
+)
 from ..results import Cost, EigenResult, Estimate
+from ._bounded import certain_bounds, check_positive
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, ask_exact, check_max_memory, dense_memory
 from ._view import SpectralView
 from .brackets import rank_bracket
 from .eigenvalues import eigenvalues
 from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
 from .sampled_rank import CONFIDENCE, sampled_participation_ratio
-from .top_eigenpairs import top_eigenpairs
-from .trace import DEFAULT_PRODUCTS, known_estimate, trace
+from .trace import DEFAULT_PRODUCTS, known_estimate
 
 RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds")
 """What :func:`effective_rank` accepts as ``method``."""
@@ -30,9 +37,6 @@ WIDE_BOUNDS = 0.1
 
 _QUANTITY = "effective rank"
 
-# The residuals widen the bounds by this share of the norm, the unknown eigenvalues by far more.
-_PAIRS_TOLERANCE = 1e-7
-
 
 def effective_rank(
     op: Any,
@@ -42,6 +46,7 @@ def effective_rank(
     weighting: str = "eigenvalue",
     n_pairs: int = DEFAULT_PAIRS,
     known_pairs: EigenResult | None = None,
+    rtol: float | None = None,
     n_matvecs: int = DEFAULT_PRODUCTS,
     n_samples: int = 0,
     rng: RNGLike = 0,
@@ -77,6 +82,10 @@ def effective_rank(
     known_pairs : EigenResult, optional
         Leading eigenpairs of this operator that are known already, for the bounds in the place of
         `n_pairs` new ones. Their products are not counted again.
+    rtol : float, optional
+        Half the width of the bounds relative to their middle; more eigenpairs are found until
+        they are as close. Where that cannot be (the spectrum decays too slowly for the memory)
+        the result is what could be had: compare its `lower` and `upper`.
     n_matvecs : int
         Budget of the estimator of the trace, where it is needed.
     n_samples : int
@@ -119,6 +128,8 @@ def effective_rank(
     method = check_choice(method, "method", RANK_METHODS)
     weighting = check_choice(weighting, "weighting", WEIGHTINGS)
     n_pairs = check_integer(n_pairs, "n_pairs")
+    if rtol is not None:
+        rtol = check_real(rtol, "rtol", minimum=0, maximum=1, open_minimum=True)
     n_samples = check_integer(n_samples, "n_samples", minimum=0)
     if n_samples == 1:
         raise InputError("n_samples must be 0 or at least 2; one sample has no error; got 1.")
@@ -139,6 +150,7 @@ def effective_rank(
             weighting,
             n_pairs,
             known_pairs,
+            rtol,
             n_matvecs,
             n_samples,
             generator,
@@ -213,6 +225,7 @@ def _bounds(
     weighting: str,
     n_pairs: int,
     known_pairs: EigenResult | None,
+    rtol: float | None,
     n_matvecs: int,
     n_samples: int,
     rng: np.random.Generator,
@@ -224,42 +237,37 @@ def _bounds(
             f'weighting="eigenvalue" only. This {view.name} has a smaller side of '
             f"{view.smaller_side}; raise max_size for the whole spectrum."
         )
-    if not view.positive_semidefinite:
-        raise InputError(
-            f'method="bounds" needs a positive semi-definite operator, and this {view.name} does '
-            "not say that it is one: pass positive_semidefinite=True if it is, or "
-            "self_adjoint=False for the rank of its squared singular values."
-        )
+    check_positive(view, "the rank")
     rank_bound = view.smaller_side
     if known_pairs is not None:
         known_pairs = _checked_pairs(known_pairs, view, rank_bound)
-    pairs = known_pairs
-    if pairs is None:
-        pairs = top_eigenpairs(
-            view.operator,
-            min(n_pairs, rank_bound),
-            tolerance=max(_PAIRS_TOLERANCE, float(np.finfo(view.dtype).eps) ** (2 / 3)),
-            max_memory=max_memory,
-            self_adjoint=view.self_adjoint,
-            rng=rng,
+        n_pairs = len(known_pairs.values)
+
+    def bracket(total: float, pairs: EigenResult) -> tuple[float, float]:
+        return rank_bracket(
+            recipe, total, pairs.values, pairs.residual_norms, rank_bound, complete=pairs.complete
         )
-    total = trace(
-        view.operator,
+
+    found = certain_bounds(
+        view,
+        bracket,
+        n_pairs=n_pairs,
+        known_pairs=known_pairs,
+        rtol=rtol,
         n_matvecs=n_matvecs,
         rng=rng,
         max_memory=max_memory,
-        self_adjoint=view.self_adjoint,
     )
-    products = total.n_matvecs + (pairs.n_matvecs if known_pairs is None else 0)
-    # A trace cannot be below the sum of the eigenvalues found.
-    least = float(np.sum(np.maximum(pairs.values, 0), dtype=np.float64))
-    middle = max(total.value, least)
-    lower, upper = _bracket(recipe, middle, pairs, rank_bound)
-    value = (lower + upper) / 2
-    wide = upper - lower > WIDE_BOUNDS * value
+    total, lower, upper = found.trace, found.lower, found.upper
+    wide = upper - lower > WIDE_BOUNDS * (lower + upper) / 2
     if total.is_certified and wide and n_samples and recipe == "participation-ratio":
         value, lower, upper, error = sampled_participation_ratio(
-            view.apply, middle, pairs, (lower, upper), n_samples, rng
+            view.apply,
+            max(total.value, float(np.sum(found.pairs.values, dtype=np.float64))),
+            found.pairs,
+            (lower, upper),
+            n_samples,
+            rng,
         )
         return Estimate(
             value,
@@ -267,33 +275,23 @@ def _bounds(
             upper,
             error,
             "bounds, rest sampled",
-            products + view.n_matvecs,
+            found.n_matvecs + view.n_matvecs,
             _QUANTITY,
             recipe,
             confidence=CONFIDENCE,
-            cost=pairs.cost,
+            cost=found.cost,
         )
-    products += view.n_matvecs
-    if total.is_certified:
-        return Estimate(
-            value, lower, upper, 0.0, "bounds", products, _QUANTITY, recipe, cost=pairs.cost
-        )
-    ends = [max(each, least) for each in (total.lower, total.upper)]
-    brackets = [_bracket(recipe, each, pairs, rank_bound) for each in ends]
-    middles = [(each[0] + each[1]) / 2 for each in brackets]
-    width = ends[1] - ends[0]
-    slope = abs(middles[1] - middles[0]) / width if width > 0 else 0.0
     return Estimate(
-        value=value,
-        lower=min(lower, *(each[0] for each in brackets)),
-        upper=max(upper, *(each[1] for each in brackets)),
-        standard_error=slope * total.standard_error,
-        method=f"bounds, trace by {total.method}",
-        n_matvecs=products,
+        value=(lower + upper) / 2,
+        lower=lower,
+        upper=upper,
+        standard_error=found.slope * total.standard_error,
+        method="bounds" if total.is_certified else f"bounds, trace by {total.method}",
+        n_matvecs=found.n_matvecs + view.n_matvecs,
         quantity=_QUANTITY,
         recipe=recipe,
         confidence=total.confidence,
-        cost=pairs.cost,
+        cost=found.cost,
     )
 
 
@@ -313,10 +311,4 @@ def _checked_pairs(pairs: EigenResult, view: SpectralView, rank_bound: int) -> E
         values=pairs.values[:rank_bound],
         vectors=pairs.vectors[:, :rank_bound],
         residual_norms=pairs.residual_norms[:rank_bound],
-    )
-
-
-def _bracket(recipe: str, total: float, pairs: EigenResult, rank_bound: int) -> tuple[float, float]:
-    return rank_bracket(
-        recipe, total, pairs.values, pairs.residual_norms, rank_bound, complete=pairs.complete
     )

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from kpflow_numerics._validation import InputError, InputTypeError, MemoryLimitError
 from kpflow_numerics.results import Cost
@@ -364,6 +365,56 @@ class TestBounds:
             widths.append(found.upper - found.lower)
         assert np.all(np.diff(widths) <= 1e-9)
         assert widths[-1] <= 1e-9
+
+    @pytest.mark.parametrize("recipe", ["participation-ratio", "entropy", "stable"])
+    @pytest.mark.parametrize("rtol", [0.3, 0.05, 0.01])
+    @pytest.mark.parametrize("cells", [1.0, 2.0])
+    def test_they_are_refined_until_they_are_as_close_as_asked(self, recipe, rtol, cells):
+        values = 1 / (1 + np.arange(2500.0)) ** cells
+        op = Operator(
+            sparse.diags_array(values),
+            self_adjoint=True,
+            positive_semidefinite=True,
+            exact_trace=lambda: float(np.sum(values)),
+        )
+        found = effective_rank(op, recipe, "bounds", rtol=rtol, rng=7)
+        assert found.lower <= rank_from_weights(values, recipe) <= found.upper
+        assert found.n_matvecs == op.columns
+        if recipe != "entropy":
+            assert found.upper - found.lower <= 2 * rtol * found.value
+
+    def test_a_spectrum_that_does_not_decay_ends_with_what_can_be_had(self):
+        values = np.ones(2500)
+        op = Operator(
+            sparse.diags_array(values),
+            self_adjoint=True,
+            positive_semidefinite=True,
+            exact_trace=lambda: 2500.0,
+        )
+        found = effective_rank(op, "entropy", "bounds", rtol=1e-3, max_memory=4e6)
+        assert found.lower <= 2500 * (1 + 1e-9)
+        assert found.upper >= 2500 * (1 - 1e-9)
+        assert found.n_matvecs < 1500
+
+    @pytest.mark.parametrize("rtol", [0.0, 1.5, "0.1"])
+    def test_rtol_is_checked(self, rtol):
+        with pytest.raises((InputError, InputTypeError), match="rtol must be"):
+            effective_rank(np.eye(3), rtol=rtol)
+
+    def test_certain_bounds_of_the_trace_serve(self):
+        values = 0.8 ** np.arange(60)
+        total = float(np.sum(values))
+        op = Operator(
+            with_eigenvalues(values),
+            self_adjoint=True,
+            positive_semidefinite=True,
+            exact_trace_bounds=lambda width: (total * (1 - width / 2), total * (1 + width / 2)),
+        )
+        truth = rank_from_weights(values)
+        found = effective_rank(op, method="bounds", rtol=0.01)
+        assert found.is_certified
+        assert found.lower < truth < found.upper
+        assert found.upper - found.lower <= 0.02 * truth
 
     @pytest.mark.parametrize("recipe", RECIPES)
     def test_known_pairs_stand_for_new_ones(self, recipe):
