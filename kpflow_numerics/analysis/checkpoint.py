@@ -23,9 +23,11 @@ from ..operators import ParameterOperator, Propagator, StructuredOperator, Tange
 from ..results import EigenResult, Estimate
 from ..spectral import (
     DEFAULT_MAX_MEMORY,
+    PUBLISHED_RECIPES,
     RECIPES,
     effective_rank,
     eigenvalues,
+    published_rank,
     rank_from_weights,
     top_eigenpairs,
 )
@@ -37,14 +39,17 @@ from .modes import mode_courses
 from .principal_components import principal_components
 
 DEFAULT_RECIPES: Mapping[str, tuple[str, ...]] = {
-    "K": ("participation-ratio", "variance-95-interpolated", "entropy", "stable"),
-    "P": ("participation-ratio",),
+    "K": ("participation-ratio", "variance-95-interpolated", "entropy", "stable", "paper-figure-4"),
+    "P": ("participation-ratio", "paper-figure-4"),
     "NTK": ("participation-ratio",),
 }
 """Recipes of effective rank that :func:`analyze_network` uses for each operator."""
 
 RANK_SAMPLES = 48
 """Products that narrow the bounds of the NTK's participation ratio where they are wide."""
+
+PUBLISHED_TRIALS = 4
+"""Equally spaced trials that the ranks of :func:`published_rank` are of, as in the publication."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class OperatorRank:
     operator : {"K", "P", "NTK"}
         The operator; the rank of P is that of ``P P*``.
     recipe : str
-        How an effective rank is made of a spectrum, as :func:`effective_rank` names it.
+        How an effective rank is made of a spectrum, as :func:`effective_rank` names it, or the
+        recipe of a published figure, as :func:`published_rank` does.
     estimate : Estimate
         The rank, how well it is known, and what it cost.
     """
@@ -166,7 +172,8 @@ def analyze_network(
         Initial state; zero by default.
     recipes : mapping of str to sequence of str
         Recipes of effective rank for each of ``"K"``, ``"P"`` and ``"NTK"``; an operator that is
-        left out gets no rank.
+        left out gets no rank. ``"paper-figure-4"`` is no rank of the operator: see
+        :func:`published_rank`; it is of four trials, equally spaced among those of the batch.
     spectra : sequence of {"K", "P", "NTK"}
         Operators whose leading eigenpairs are found; K and the NTK are needed for the modes. That
         of ``P P*`` is dear at the start of training, where nearly all its eigenvalues are alike.
@@ -234,6 +241,7 @@ def analyze_network(
         "P": propagator.gram,
         "NTK": TangentKernel(linearization),
     }
+    published = _published_operators(trajectory, recipes)
     pairs: dict[str, EigenResult] = {}
     ranks: list[OperatorRank] = []
     products: dict[str, int] = {}
@@ -249,7 +257,14 @@ def analyze_network(
             )
             products[name] += pairs[name].n_matvecs
         wanted = recipes.get(name, ())
-        found = _ranks(name, operator, wanted, pairs.get(name), max_memory, generator)
+        honest = [recipe for recipe in wanted if recipe not in PUBLISHED_RECIPES]
+        found = _ranks(name, operator, honest, pairs.get(name), max_memory, generator)
+        found += [
+            OperatorRank(name, recipe, published_rank(published[name], max_memory=max_memory))
+            for recipe in wanted
+            if recipe in PUBLISHED_RECIPES
+        ]
+        found.sort(key=lambda rank: wanted.index(rank.recipe))
         ranks += found
         products[name] += sum(rank.estimate.n_matvecs for rank in found)
     courses = {
@@ -288,7 +303,8 @@ def _check_recipes(recipes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str,
                 f"recipes[{operator!r}] must be a sequence of recipes; got the string {names!r}."
             )
         checked[operator] = tuple(
-            check_choice(name, f"recipes[{operator!r}]", RECIPES) for name in names
+            check_choice(name, f"recipes[{operator!r}]", (*RECIPES, *PUBLISHED_RECIPES))
+            for name in names
         )
     return checked
 
@@ -304,6 +320,23 @@ def _evaluate(
     outputs = apply_readout(checked, trajectory.hidden)
     loss = MeanSquaredError().value(outputs, batch.targets, batch.mask)
     return loss, math.nan if task is None else task.accuracy(outputs, batch)
+
+
+def _published_operators(
+    trajectory: Trajectory, recipes: Mapping[str, Sequence[str]]
+) -> dict[str, StructuredOperator]:
+    """Return the operators on the few trials that the recipes of published figures are of."""
+    if not any(recipe in PUBLISHED_RECIPES for names in recipes.values() for recipe in names):
+        return {}
+    n_trials = len(trajectory.inputs)
+    n_chosen = min(n_trials, PUBLISHED_TRIALS)
+    chosen = np.arange(n_chosen) * n_trials // n_chosen
+    few = linearize(
+        simulate(
+            trajectory.cell, trajectory.params, trajectory.inputs[chosen], trajectory.h0[chosen]
+        )
+    )
+    return {"K": ParameterOperator(few), "P": Propagator(few), "NTK": TangentKernel(few)}
 
 
 def _ranks(
