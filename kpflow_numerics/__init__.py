@@ -65,9 +65,11 @@ _HOMES = {
     "interop": ("Network", "load_network", "save_network"),
     "store": ("RunFile", "StoreError"),
     "spectral": (
+        "alignment",
         "effective_rank",
         "eigenvalues",
         "frobenius_norm",
+        "inner_product",
         "partial_trace",
         "published_rank",
         "smallest_singular_triplets",

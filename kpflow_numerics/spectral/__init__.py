@@ -22,6 +22,8 @@ by these names; all of them are optional.
     twice, or flat. None says that there is no closed form.
 ``exact_frobenius_norm()``
     Of the operator itself in either case.
+``exact_inner_product(other)``, ``exact_inner_product_cost(other)``
+    ``tr(A B)`` with another self-adjoint operator, and its cost; None where this pair has none.
 ``exact_cost(quantity)``
     A :class:`~kpflow_numerics.results.Cost` of ``"trace"``, ``"frobenius_norm"``,
     ``"eigenvalues"``, ``"eigenpairs"`` or ``"partial_trace"``; None where there is no closed form.
@@ -31,6 +33,7 @@ self-adjoint mean those of ``A A*``: of its singular values squared.
 """
 
 from ._budget import DEFAULT_MAX_MEMORY
+from .alignment import ALIGNMENT_METHODS, alignment, inner_product
 from .brackets import participation_ratio_bracket, rank_bracket
 from .certificate import Certificate, completeness_certificate
 from .effective_rank import RANK_METHODS, effective_rank
@@ -48,6 +51,7 @@ from .top_eigenpairs import EIGEN_METHODS, top_eigenpairs
 from .trace import TRACE_METHODS, trace
 
 __all__ = [
+    "ALIGNMENT_METHODS",
     "AXES",
     "DEFAULT_MAX_MEMORY",
     "EIGEN_METHODS",
@@ -59,10 +63,12 @@ __all__ = [
     "TRACE_METHODS",
     "WEIGHTINGS",
     "Certificate",
+    "alignment",
     "completeness_certificate",
     "effective_rank",
     "eigenvalues",
     "frobenius_norm",
+    "inner_product",
     "partial_trace",
     "participation_ratio_bracket",
     "published_rank",
