@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import plotting
+from ..plotting._rank_dynamics import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def _training(history: plotting.History, accuracy_meaning: str) -> list[Panel]:
 def _ranks(record: plotting.Record) -> list[Panel]:
     panels = [
         Panel(
-            "Effective ranks over training. Bars: certified bounds, or the interval that the key "
-            "names.",
+            "Effective ranks over training (participation ratio; that of P is of P P*). Solid bars "
+            "and bands are certain bounds; dashed bars and lighter bands are intervals of the "
+            "probability that the key names; what has neither is exact.",
             lambda: plotting.rank_dynamics(record),
         )
     ]
@@ -88,8 +90,17 @@ def _ranks(record: plotting.Record) -> list[Panel]:
     if len(held) > 1:
         panels.append(
             Panel(
-                "Effective rank of K over training by several recipes.",
+                "Effective rank of K over training by several recipes, each named in the key.",
                 lambda: plotting.rank_recipes(record),
+            )
+        )
+    if any(entry.recipe == PUBLISHED for each in record.analyses for entry in each.ranks):
+        panels.append(
+            Panel(
+                "The recipe of the published Figure 4 (arXiv:2507.06381), to compare with it: 95 % "
+                "of sigma^4, cut off at two thirds of the steps, of A A* averaged over units and "
+                "four trials. It is no rank of the operator.",
+                lambda: plotting.rank_dynamics(record, recipe=PUBLISHED),
             )
         )
     return panels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ from ._axes import (
 from ._conditions import TrialColours, trial_colours
 from ._loss import History, accuracy, loss, read_history
 from ._modes import draw_course, mode_title
-from ._rank_dynamics import rank_dynamics, rank_recipes
+from ._rank_dynamics import PUBLISHED, rank_dynamics, rank_recipes
 from ._source import Record, read_record
 from ._spectra import spectra
 from ._trajectories import end_markers, trajectories
@@ -56,7 +57,8 @@ def save_figures(
     -------
     list of Path
         The files: ``training`` (loss and accuracy), ``ranks`` (of the operators over training),
-        ``ranks-K-recipes``, ``spectra``, ``modes`` and ``trajectories``.
+        ``ranks-K-recipes``, ``ranks-published`` (by the recipe of the published Figure 4),
+        ``spectra``, ``modes`` and ``trajectories``.
         What needs several checkpoints, or a history of training, is left out where there is none.
 
     Raises
@@ -130,6 +132,8 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
             yield "ranks", _single(rank_dynamics, record)
             if _n_recipes(record, "K") > 1:
                 yield "ranks-K-recipes", _single(rank_recipes, record)
+            if any(entry.recipe == PUBLISHED for a in record.analyses for entry in a.ranks):
+                yield "ranks-published", _single(partial(rank_dynamics, recipe=PUBLISHED), record)
         if record.analysis(-1).spectra:
             yield "spectra", _spectra(record)
         if any(len(courses) for courses in record.analysis(-1).modes.values()):

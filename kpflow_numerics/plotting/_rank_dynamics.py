@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from .._validation import InputError
 from ..analysis.checkpoint import NetworkAnalysis
-from ..results import Estimate
 from ._axes import (
     draw_legend,
     drawing_on,
@@ -18,13 +15,13 @@ from ._axes import (
     labelled_handles,
     plain_log_ticks,
 )
+from ._intervals import Points, draw_intervals, known_how
 from ._source import Source, read_record
 from .style import OPERATOR_COLOURS, OPERATOR_LABELS, OPERATOR_MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Points: TypeAlias = "list[tuple[int, Estimate]]"
 Lines: TypeAlias = "dict[tuple[str, str], Points]"
 
 RECIPE_COLOURS = (*PALETTE[3:], *PALETTE[:3])
@@ -35,7 +32,9 @@ RECIPE_NAMES = {
     "variance-95-interpolated": "95 % of variance, interpolated",
     "entropy": "entropy",
     "stable": "stable rank",
+    "paper-figure-4": "published Figure 4",
 }
+PUBLISHED = "paper-figure-4"
 
 
 def rank_dynamics(
@@ -62,8 +61,10 @@ def rank_dynamics(
     Returns
     -------
     Axes
-        With a line an operator, its values exact, or with bars from the estimate's lower to its
-        upper end: certified bounds, or an interval of the probability that the legend names.
+        With a line an operator. Values that are not exact have bars from the estimate's lower to
+        its upper end, joined by a band: solid where the bounds are certain, dashed and lighter
+        where they hold with the probability that the legend names. Exact values, bounds and
+        intervals of one operator are told apart point by point.
 
     Raises
     ------
@@ -87,7 +88,8 @@ def rank_dynamics(
             label = OPERATOR_LABELS.get(operator, operator)
             colour = OPERATOR_COLOURS.get(operator)
             _draw_line(axes, points, label, colour, OPERATOR_MARKERS.get(operator, "o"))
-        axes.set_ylabel(f"Effective rank\n({RECIPE_NAMES.get(recipe, recipe)})")
+        of_what = "Rank of averaged $AA^*$" if recipe == PUBLISHED else "Effective rank"
+        axes.set_ylabel(f"{of_what}\n({RECIPE_NAMES.get(recipe, recipe)})")
         _finish(axes, drawn)
         draw_legend(key_target(ax, axes), labelled_handles([axes]))
     return axes
@@ -169,30 +171,14 @@ def _finish(ax: Axes, lines: Lines) -> None:
 
 
 def _draw_line(ax: Axes, points: Points, label: str, colour: str | None, marker: str) -> None:
+    iterations = [iteration for iteration, _ in points]
     estimates = [estimate for _, estimate in points]
-    values = np.array([estimate.value for estimate in estimates])
-    bars = None
-    if not all(estimate.is_exact for estimate in estimates):
-        lower = np.array([estimate.lower for estimate in estimates])
-        upper = np.array([estimate.upper for estimate in estimates])
-        bars = np.maximum([values - lower, upper - values], 0.0)
-    ax.errorbar(
-        [iteration for iteration, _ in points],
-        values,
-        yerr=bars,
+    line = ax.plot(
+        iterations,
+        [estimate.value for estimate in estimates],
         color=colour,
         marker=marker,
-        capsize=2.0,
-        elinewidth=0.8,
-        label=f"{label} ({_known_how(estimates)})",
+        label=f"{label} ({known_how(estimates)})",
         clip_on=False,
-    )
-
-
-def _known_how(estimates: Sequence[Estimate]) -> str:
-    if all(estimate.is_exact for estimate in estimates):
-        return "exact"
-    if all(estimate.is_certified for estimate in estimates):
-        return "bounds"
-    confidence = min(estimate.confidence for estimate in estimates)
-    return f"{100 * confidence:.3g} % interval"
+    )[0]
+    draw_intervals(ax, points, line.get_color())

@@ -6,11 +6,12 @@ from html.parser import HTMLParser
 import pytest
 
 from kpflow_numerics._validation import InputError
+from kpflow_numerics.analysis.checkpoint import OperatorRank
 from kpflow_numerics.experiments import report
 from kpflow_numerics.experiments._html import Markup, element, join, table
 from kpflow_numerics.experiments._report_figures import report_panels
 from kpflow_numerics.experiments.report import flatten, number, report_html, write_report
-from kpflow_numerics.results import Check, ValidationReport
+from kpflow_numerics.results import Check, Cost, ValidationReport
 from tests.cases.analyses import FakeRun, estimate, make_analysis
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -135,6 +136,8 @@ def test_every_number_is_on_the_page(page) -> None:
     for entry in last.ranks:
         assert entry.recipe in text
         assert number(entry.estimate.value) in text
+        assert entry.estimate.method in text
+        assert f"{entry.estimate.n_matvecs:,}" in text
     for name, values in last.spectra.items():
         assert all(number(value) in text for value in values), name
     assert all(f"{count:,}" in text for count in last.n_products.values())
@@ -151,8 +154,8 @@ def test_every_number_is_on_the_page(page) -> None:
 
 def test_every_figure_is_there_with_a_caption(page) -> None:
     document = Document(page)
-    assert document.tags.count("figure") == document.tags.count("figcaption") == 14
-    assert page.count('role="img"') == 14
+    assert document.tags.count("figure") == document.tags.count("figcaption") == 15
+    assert page.count('role="img"') == 15
     for heading in ("Training", "Ranks over training", "Spectra", "Hidden states", "Validation"):
         assert heading in document.text
     assert "Leading modes at iteration 40" in document.text
@@ -223,6 +226,16 @@ def test_an_interval_that_is_not_certain_says_so(without_figures) -> None:
     text = Document(report_html(FakeRun(analyses=[make_analysis(ranks=ranks)], losses=[]))).text
     assert "4.5 to 5.5, 95 % interval" in text
     assert "hutch++" in text
+
+
+def test_what_an_estimate_took_is_in_its_row(without_figures) -> None:
+    counted = estimate(5.0, 4.5, 5.5, cost=Cost(3.25e9, 3 * 2**20), n_matvecs=4321)
+    entry = OperatorRank("NTK", "participation-ratio", counted)
+    run = FakeRun(analyses=[make_analysis(ranks=(entry,))], losses=[])
+    text = Document(report_html(run)).text
+    assert "participation-ratio 5 4.5 5.5 certainly 4.5 to 5.5 bounds 4,321 3.2e+09 3 MiB" in text
+    assert "paper-figure-4" not in text
+    assert "paper-figure-4 is no rank of the operator" in Document(report_html(FakeRun())).text
 
 
 def test_the_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, without_figures) -> None:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from kpflow_numerics import plotting
 from kpflow_numerics._errors import MissingExtraError
 from kpflow_numerics._validation import InputError, InputTypeError
+from kpflow_numerics.analysis.checkpoint import NetworkAnalysis, OperatorRank
 from kpflow_numerics.plotting import style
 from kpflow_numerics.tasks import FlipFlop, LowRankForecast, MemoryPro, MultiTask
 from tests.cases.analyses import TASK, FakeRun, estimate, make_analysis
@@ -67,6 +68,32 @@ def overlaps(ax: Axes) -> list[str]:
             if box.shrunk(0.96, 0.96).overlaps(other.shrunk(0.96, 0.96)):
                 found.append(f"{first} and {second}")
     return found
+
+
+def named_lines(ax: Axes) -> list:
+    """Return the lines that the legend shows."""
+    return ax.get_legend_handles_labels()[0]
+
+
+def with_rank(iteration: int, rank) -> NetworkAnalysis:
+    """Return an analysis that holds one rank of the NTK."""
+    return make_analysis(iteration, ranks=(OperatorRank("NTK", "participation-ratio", rank),))
+
+
+def assert_intervals(ax: Axes, estimates, iterations) -> None:
+    """Compare the bars drawn with the intervals of the estimates, each in its kind."""
+    drawn = {
+        collection.get_gid(): [segment.tolist() for segment in collection.get_segments()]
+        for collection in ax.collections
+        if collection.get_gid().endswith("bars")
+    }
+    wanted: dict[str, list] = {}
+    for iteration, each in zip(iterations, estimates, strict=True):
+        if not each.is_exact:
+            kind = "certain bars" if each.is_certified else "probable bars"
+            bar = [[iteration, each.lower], [iteration, each.upper]]
+            wanted.setdefault(kind, []).append(bar)
+    assert drawn == wanted
 
 
 @pytest.fixture(autouse=True)
@@ -146,39 +173,66 @@ def test_without_matplotlib_the_message_says_how_to_install_it(monkeypatch) -> N
 class TestRankDynamics:
     def test_the_lines_are_the_ranks(self) -> None:
         run = FakeRun()
-        ax = plotting.rank_dynamics(run)
-        assert len(ax.containers) == 3
-        for container, operator in zip(ax.containers, ("K", "P", "NTK"), strict=True):
-            line = container[0]
+        lines = named_lines(plotting.rank_dynamics(run))
+        assert len(lines) == 3
+        for line, operator in zip(lines, ("K", "P", "NTK"), strict=True):
             wanted = [analysis.rank(operator).value for analysis in run.analyses]
             assert list(line.get_xdata()) == [0, 20, 40]
             assert np.array_equal(line.get_ydata(), wanted)
 
-    def test_bars_reach_from_lower_to_upper(self) -> None:
+    def test_bars_and_bands_reach_from_lower_to_upper(self) -> None:
         run = FakeRun()
         ax = plotting.rank_dynamics(run)
-        exact, _, bounded = ax.containers
-        assert not exact.has_yerr
-        segments = bounded[2][0].get_segments()
-        for segment, analysis in zip(segments, run.analyses, strict=True):
-            rank = analysis.rank("NTK")
-            assert np.allclose(segment[:, 1], [rank.lower, rank.upper])
+        assert_intervals(ax, [a.rank("NTK") for a in run.analyses], [0, 20, 40])
+        exact = plotting.rank_dynamics(run, operators=["K", "P"])
+        assert not exact.collections
+
+    def test_certain_bounds_are_solid_and_intervals_dashed_and_lighter(self) -> None:
+        ranks = [
+            estimate(3.0, 2.0, 4.0),
+            estimate(3.5, 3.0, 4.0),
+            estimate(4.0, 3.0, 5.5, standard_error=0.5, confidence=0.95),
+            estimate(3.0),
+        ]
+        ax = plotting.rank_dynamics([with_rank(10 * k, rank) for k, rank in enumerate(ranks)])
+        assert_intervals(ax, ranks, [0, 10, 20, 30])
+        kinds = {collection.get_gid(): collection for collection in ax.collections}
+        assert len(kinds["certain bars"].get_segments()) == 2
+        assert len(kinds["probable bars"].get_segments()) == 1
+        assert kinds["certain bars"].get_linestyle()[0][1] is None
+        assert kinds["probable bars"].get_linestyle()[0][1] is not None
+        assert len(kinds["certain bands"].get_paths()) == 1
+        assert len(kinds["probable bands"].get_paths()) == 2
+        assert kinds["probable bands"].get_alpha() < kinds["certain bands"].get_alpha()
+        assert ax.get_legend_handles_labels()[1] == [
+            "NTK (exact; certain bounds; 95 % interval, dashed)"
+        ]
+
+    @pytest.mark.parametrize("fault", ["dropped", "short", "called certain"])
+    def test_a_wrong_bar_is_caught(self, fault) -> None:
+        rank = estimate(3.0, 2.0, 4.0, standard_error=0.5, confidence=0.95)
+        drawn = {
+            "dropped": estimate(3.0),
+            "short": estimate(3.0, 2.5, 3.5, standard_error=0.5, confidence=0.95),
+            "called certain": estimate(3.0, 2.0, 4.0),
+        }[fault]
+        ax = plotting.rank_dynamics(with_rank(0, drawn))
+        with pytest.raises((AssertionError, KeyError)):
+            assert_intervals(ax, [rank], [0])
 
     @pytest.mark.parametrize(
         ("rank", "label"),
         [
             (estimate(3.0), "(exact)"),
-            (estimate(3.0, 2.0, 4.0), "(bounds)"),
+            (estimate(3.0, 2.0, 4.0), "(certain bounds)"),
             (
                 estimate(3.0, 2.0, 4.0, standard_error=0.5, confidence=0.95),
-                "(95 % interval)",
+                "(95 % interval, dashed)",
             ),
         ],
     )
     def test_the_legend_says_how_ranks_are_known(self, rank, label) -> None:
-        analysis = make_analysis()
-        entry = type(analysis.ranks[0])("NTK", "participation-ratio", rank)
-        ax = plotting.rank_dynamics(make_analysis(ranks=(entry,)))
+        ax = plotting.rank_dynamics(with_rank(0, rank))
         assert ax.get_legend_handles_labels()[1] == [f"NTK {label}"]
 
     def test_the_recipe_stands_on_the_axis(self) -> None:
@@ -188,11 +242,17 @@ class TestRankDynamics:
 
     def test_analyses_are_drawn_in_the_order_of_training(self) -> None:
         ax = plotting.rank_dynamics([make_analysis(60), make_analysis(10)])
-        assert list(ax.containers[0][0].get_xdata()) == [10, 60]
+        assert list(named_lines(ax)[0].get_xdata()) == [10, 60]
+
+    def test_the_published_recipe_is_not_called_an_effective_rank(self) -> None:
+        ax = plotting.rank_dynamics(FakeRun(), recipe="paper-figure-4")
+        assert ax.get_ylabel() == "Rank of averaged $AA^*$\n(published Figure 4)"
 
     def test_recipes_have_a_line_each(self) -> None:
         ax = plotting.rank_recipes(FakeRun())
-        assert len(ax.containers) == 4
+        assert len(named_lines(ax)) == 5
+        labels = " ".join(ax.get_legend_handles_labels()[1])
+        assert "published Figure 4 (exact)" in labels
         assert "$K$" in ax.get_ylabel()
 
     def test_ranks_that_are_not_there_are_refused(self) -> None:
@@ -386,7 +446,8 @@ FORMATS = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}
 class TestSaving:
     def test_every_figure(self, tmp_path) -> None:
         paths = plotting.save_figures(FakeRun(), tmp_path / "new", formats=("pdf",))
-        names = ["training", "ranks", "ranks-K-recipes", "spectra", "modes", "trajectories"]
+        names = ["training", "ranks", "ranks-K-recipes", "ranks-published", "spectra", "modes"]
+        names.append("trajectories")
         assert [path.name for path in paths] == [f"{name}.pdf" for name in names]
         assert sorted(paths) == sorted((tmp_path / "new").iterdir())
 
