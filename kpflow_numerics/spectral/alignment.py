@@ -124,8 +124,9 @@ def alignment(
         exceeded; four random products for each operator without a ``self_adjoint`` flag come on
         top.
     rtol : float, optional
-        Stop sampling before the budget ends where the half width of the 95 % interval is at most
-        this share of the value.
+        Where the ratio itself is sampled, stop before the budget ends as soon as the half width of
+        the 95 % interval is at most this share of the value. Where only a norm or only the
+        numerator is, the whole budget is spent.
     rng : int, SeedSequence or Generator
         Source of the random probes.
     max_memory : float, optional
