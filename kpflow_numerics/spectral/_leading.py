@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ from .._validation import check_array, check_choice, check_integer, check_real, 
 from ..results import Cost
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, check_max_memory, dense_memory
 from ._finish import Pairs, certify, rayleigh_ritz
+from ._side import Side, given_side, smaller_side
 from ._view import SpectralView
 from .arpack import arpack_vectors
 from .block_diagonal import block_diagonal_pairs, n_diagonal_blocks
 from .block_krylov import BLOCK_COLUMNS, RitzPairs, basis_capacity, block_krylov
-from .certificate import Certificate
+from .certificate import Certificate, completeness_certificate
 from .dense import dense_pairs
 from .gram import gram_pairs
 from .lobpcg import lobpcg_block, lobpcg_vectors
@@ -138,15 +140,32 @@ def _certificate(view: SpectralView, pairs: Pairs, options: Options) -> Certific
 
 
 def _certified_block_krylov(view: SpectralView, options: Options) -> Leading:
+    """Run block Krylov on the smaller side, and on the given one where that does not suffice.
+
+    Vectors of eigenvalues near zero are lost on the way back from the smaller side.
+    """
+    side = smaller_side(view)
+    found = _on_side(view, side, options, options.max_products)
+    if side.n == view.n or found.pairs.meet(options.k, options.tolerance):
+        return found
+    remaining = options.max_products - view.n_matvecs
+    if remaining < options.k + BLOCK_COLUMNS:
+        return found
+    start = dataclasses.replace(options, start=found.pairs.vectors)
+    return _on_side(view, given_side(view), start, remaining)
+
+
+def _on_side(view: SpectralView, side: Side, options: Options, max_products: int) -> Leading:
     """Run block Krylov, and again from what the certificate found, until nothing is left out."""
-    k = options.k
-    capacity = basis_capacity(view.n, k, view.dtype, options.max_memory)
-    remaining = options.max_products
-    start = options.start
+    k = min(options.k, side.n)
+    capacity = basis_capacity(side.n, k, view.dtype, options.max_memory)
+    remaining = max_products // side.n_products
+    used = 0
+    start = None if options.start is None else side.lower(options.start)
     while True:
         found: RitzPairs = block_krylov(
-            view.apply,
-            view.n,
+            side.apply,
+            side.n,
             k,
             view.dtype,
             tolerance=0.5 * options.tolerance,
@@ -156,18 +175,27 @@ def _certified_block_krylov(view: SpectralView, options: Options) -> Leading:
             start=start,
         )
         remaining -= found.used
-        pairs = rayleigh_ritz(view, found.vectors)
-        certificate = certify(
-            view, pairs, options.tolerance, options.rng, options.certificate_products
+        used += found.used
+        pairs = rayleigh_ritz(view, side.lift(found.vectors))
+        certificate = completeness_certificate(
+            side.apply,
+            found.values,
+            found.vectors,
+            found.residual_norms,
+            tolerance=options.tolerance,
+            norm=pairs.norm,
+            rng=options.rng,
+            n_products=options.certificate_products,
         )
         if certificate.complete or not found.converged or remaining < k + BLOCK_COLUMNS:
             break
         # A block of random columns brings that many copies of a repeated eigenvalue at once.
-        more = view.random_block(BLOCK_COLUMNS, options.rng)
-        start = np.hstack([pairs.vectors, certificate.vectors, more])
-    flops = 12.0 * view.n * capacity * (options.max_products - remaining)
-    memory = (2.0 * capacity + 6 * BLOCK_COLUMNS) * view.n * view.dtype.itemsize
-    return Leading(pairs, "block-krylov", certificate, Cost(flops, memory))
+        more = options.rng.standard_normal((side.n, BLOCK_COLUMNS)).astype(view.dtype, copy=False)
+        start = np.hstack([found.vectors, certificate.vectors, more])
+    flops = 12.0 * side.n * capacity * used
+    columns = (2.0 * capacity + 6 * BLOCK_COLUMNS) * side.n + 4.0 * k * view.n
+    cost = Cost(flops, columns * view.dtype.itemsize)
+    return Leading(pairs, "block-krylov", certificate, cost)
 
 
 def _cheapest(view: SpectralView, k: int, max_memory: float) -> str:
