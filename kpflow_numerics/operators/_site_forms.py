@@ -76,7 +76,7 @@ class SiteForms(StructuredOperator):
                 return Cost(2.0 * n_rows * (m + sites.gains[0, 0].size), WORD * n_rows * m)
             case "frobenius_norm":
                 pairs = len(sites.names) * (len(sites.names) + 1) / 2
-                chunk = (len(sites.groups) + 2) * _site_gram.ROWS_AT_A_TIME
+                chunk = n_threads() * (len(sites.groups) + 1) * _site_gram.NORM_ROWS
                 return Cost(
                     float(n_rows) ** 2 * (m + pairs * H), WORD * n_rows * (m + chunk + pairs * H)
                 )

@@ -1,7 +1,8 @@
 """Exact closed forms for ``K = sum_g D^g X^g X^g* D^g`` of a cell with weight sites.
 
 K couples trials and steps but no two different units, and everything below follows from that.
-Memory stays a few rows of ``(B T, B T)`` matrices, or one unit's small problem, at a time.
+Memory stays a few rows of ``(B T, B T)`` matrices, or one unit's small problem, at a time. In
+threads the eigensolvers are NumPy's: SciPy's wrappers of LAPACK hold the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from functools import partial
 from itertools import combinations_with_replacement, product
 
 import numpy as np
-import scipy.linalg
 
 from .._threads import map_in_threads
 from .._typing import FloatArray, IntArray
 from ..cells.sites import SiteGroup, WeightSites
 
 ROWS_AT_A_TIME = 512
+NORM_ROWS = 128
 WELL_CONDITIONED = 1e-2
 
 
@@ -48,25 +49,35 @@ def squared_frobenius_norm(sites: WeightSites) -> float:
     gains = flat_gains(sites)
     features = [flat_features(group) for group in sites.groups]
     products = {
-        (a, b): np.einsum("mash,mbsh->mabh", gains[:, first.sites], gains[:, second.sites]).reshape(
-            len(gains), -1
-        )
+        (a, b): _gain_products(gains, first.sites, second.sites)
         for (a, first), (b, second) in combinations_with_replacement(enumerate(sites.groups), 2)
     }
-    total = 0.0
-    for start in range(0, len(gains), ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
-        # The matrices are symmetric: the columns before these rows have been counted already.
+
+    def of_rows(start: int) -> float:
+        rows = slice(start, start + NORM_ROWS)
+        # The matrices are symmetric: the columns before these rows are counted with their mirrors.
         grams = [X[rows] @ X[start:].T for X in features]
         square = slice(0, len(grams[0]))
+        total = 0.0
         for (a, b), E in products.items():
-            weight = 1.0 if a == b else 2.0
             gain_gram = E[rows] @ E[start:].T
             gain_gram *= grams[a]
             both = 2.0 * np.vdot(gain_gram, grams[b])
-            twice = np.vdot(gain_gram[:, square], grams[b][:, square])
-            total += weight * float(both - twice)
-    return total
+            total += float(both - np.vdot(gain_gram[:, square], grams[b][:, square]))
+        return total
+
+    return sum(map_in_threads(of_rows, range(0, len(gains), NORM_ROWS)))
+
+
+def _gain_products(gains: FloatArray, first: range, second: range) -> FloatArray:
+    """Return ``D^g * D^g'`` for two groups' sites, ``(M, pairs H)``; mirrored pairs count twice."""
+    columns = []
+    for a, b in product(first, second):
+        if first == second and a > b:
+            continue
+        both = np.einsum("msh,msh->mh", gains[:, a], gains[:, b])
+        columns.append(both if a == b else np.sqrt(2.0) * both)
+    return np.concatenate(columns, axis=1)
 
 
 def unit_factor(sites: WeightSites, unit: int) -> FloatArray:
@@ -119,14 +130,12 @@ def left_vectors(factor: FloatArray, places: IntArray) -> FloatArray:
     """Return the left singular vectors of a factor at some places of its descending spectrum."""
     n_rows, n_columns = factor.shape
     if n_rows > n_columns > places.max():
-        values, right = scipy.linalg.eigh(factor.T @ factor, check_finite=False)
+        values, right = np.linalg.eigh(factor.T @ factor)
         chosen = values[::-1][places]
         # Dividing by a singular value amplifies the rounding of the Gram matrix by its inverse.
         if chosen.min() > WELL_CONDITIONED * values[-1]:
             return (factor @ right[:, ::-1][:, places]) / np.sqrt(chosen)
-    left, _, _ = scipy.linalg.svd(
-        factor, full_matrices=bool(places.max() >= n_columns), check_finite=False
-    )
+    left, _, _ = np.linalg.svd(factor, full_matrices=bool(places.max() >= n_columns))
     return left[:, places]
 
 
@@ -242,5 +251,5 @@ def _small_gram(factor: FloatArray) -> FloatArray:
 
 
 def _leading_values(factor: FloatArray, k: int) -> FloatArray:
-    values = scipy.linalg.eigvalsh(_small_gram(factor), check_finite=False)[::-1][:k]
+    values = np.linalg.eigvalsh(_small_gram(factor))[::-1][:k]
     return np.pad(np.maximum(values, 0.0), (0, k - len(values)))

@@ -66,6 +66,7 @@ def test_chunks_change_nothing(
     K = kpf.ParameterOperator(case.linearization())
     matrix = K.to_dense()
     monkeypatch.setattr(_site_gram, "ROWS_AT_A_TIME", rows)
+    monkeypatch.setattr(_site_gram, "NORM_ROWS", rows)
     assert_partial_trace(K, matrix, over)
     norm = K.exact_frobenius_norm()
     assert abs(norm / np.linalg.norm(matrix) - 1.0) <= default_tolerance("float64", len(matrix))
