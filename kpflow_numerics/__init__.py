@@ -80,7 +80,19 @@ _HOMES = {
     ),
     "experiments.analyze": ("analyze",),
     "experiments.train": ("train",),
-    "analysis": ("NetworkAnalysis", "analyze_network", "validate"),
+    "analysis": (
+        "FundamentalSolution",
+        "LyapunovResult",
+        "NetworkAnalysis",
+        "RankBound",
+        "SchmidtResult",
+        "analyze_network",
+        "core_cosine",
+        "lyapunov_exponents",
+        "rank_bounds",
+        "schmidt_decomposition",
+        "validate",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("cells", "operators", "plotting", "tasks", "testing", "training")

@@ -80,11 +80,11 @@ def rank_bounds(
 ) -> tuple[RankBound, ...]:
     r"""Compare each weight site's effective rank over trials and steps with its features'.
 
-    The published theorem [1]_ bounds the effective rank of each ``K_g`` over trials and steps by
-    the effective dimension of what ``W_g`` multiplies. For participation ratios that is true with
-    equality where the gains are the same at all trials and steps, as in the current form of
-    :class:`~kpflow_numerics.LeakyRNN`, and false in general: see the notes, and the example. What
-    is always true is computed beside it.
+    Theorem 1 of [1]_, known to us by its statement alone, bounds the effective rank of each ``K_g``
+    over trials and steps by the effective dimension of what ``W_g`` multiplies. For participation
+    ratios that is true with equality where the gains are the same at all trials and steps, as in
+    the current form of :class:`~kpflow_numerics.LeakyRNN`, and false in general: see the notes and
+    the example. What is always true is computed beside it.
 
     Parameters
     ----------
