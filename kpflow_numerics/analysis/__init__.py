@@ -1,22 +1,33 @@
 """What combines several operators or checkpoints."""
 
 from .checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank, analyze_network
+from .fundamental_solution import FundamentalSolution, VolterraOperator
 from .kronecker import SchmidtResult, core_cosine, schmidt_decomposition
+from .lyapunov import LyapunovResult, kaplan_yorke_dimension, lyapunov_exponents
 from .modes import ModeCourses, mode_courses
 from .principal_components import PrincipalComponents, principal_components
+from .quantities import DEFAULT_QUANTITIES, QUANTITIES, OperatorQuantity
 from .rank_bound import RankBound, rank_bounds
 from .validation import validate
 
 __all__ = [
+    "DEFAULT_QUANTITIES",
     "DEFAULT_RECIPES",
+    "QUANTITIES",
+    "FundamentalSolution",
+    "LyapunovResult",
     "ModeCourses",
     "NetworkAnalysis",
+    "OperatorQuantity",
     "OperatorRank",
     "PrincipalComponents",
     "RankBound",
     "SchmidtResult",
+    "VolterraOperator",
     "analyze_network",
     "core_cosine",
+    "kaplan_yorke_dimension",
+    "lyapunov_exponents",
     "mode_courses",
     "principal_components",
     "rank_bounds",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _product_costs
 from .base import StructuredOperator, check_linearization
+
+if TYPE_CHECKING:
+    from .propagator import Propagator
 
 
 class InversePropagator(StructuredOperator):
@@ -38,6 +44,13 @@ class InversePropagator(StructuredOperator):
         self.linearization = check_linearization(linearization)
         super().__init__(linearization.dims, linearization.dims, linearization.dtype)
         self.n_blocks = linearization.dims[0]
+
+    @cached_property
+    def inverse(self) -> Propagator:
+        """The propagator P."""
+        from .propagator import Propagator
+
+        return Propagator(self.linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.unpropagate(block)
