@@ -24,9 +24,10 @@ by these names; all of them are optional.
     Of the operator itself in either case.
 ``exact_inner_product(other)``, ``exact_inner_product_cost(other)``
     ``tr(A B)`` with another self-adjoint operator, and its cost; None where this pair has none.
-``exact_cost(quantity)``
+``exact_cost(quantity, *arguments)``
     A :class:`~kpflow_numerics.results.Cost` of ``"trace"``, ``"frobenius_norm"``,
-    ``"eigenvalues"``, ``"eigenpairs"`` or ``"partial_trace"``; None where there is no closed form.
+    ``"eigenvalues"``, ``"eigenpairs"`` or ``"partial_trace"``, for what its method takes; None
+    where there is no closed form.
 
 Convention: trace, spectrum, partial trace and effective rank of an operator that is not
 self-adjoint mean those of ``A A*``: of its singular values squared.
