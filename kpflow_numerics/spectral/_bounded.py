@@ -6,19 +6,22 @@ function of the two gives the bounds of the quantity.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from .._typing import FloatArray
 from .._validation import InputError
 from ..results import Cost, EigenResult, Estimate
+from ._leading import Options
 from ._view import SpectralView
 from .block_krylov import BLOCK_COLUMNS
 from .certificate import CERTIFICATE_PRODUCTS
-from .top_eigenpairs import top_eigenpairs
+from .top_eigenpairs import EIGEN_METHODS, eigen_result
 from .trace import known_estimate, trace
 
 Bracket = Callable[[float, EigenResult], tuple[float, float]]
@@ -27,11 +30,10 @@ Bracket = Callable[[float, EigenResult], tuple[float, float]]
 TRACE_WIDTH = 1e-4
 """Relative width of certain bounds of the trace where no width of the result is asked for."""
 
-_MOST_GROWTH = 5
-_EXPLORING, _LOOSE, _TIGHT = 1e-2, 1e-3, 1e-7
-_EXPLORING_PAIRS = 10
-_FEW_PRODUCTS = 4
-_SHARE_OF_LAST = 0.03
+_MOST_GROWTH = 3
+_MARGIN = 0.9
+# Residuals widen the bounds far less than the eigenvalues that are not known.
+_LOOSE, _TIGHT = 3e-4, 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,29 +100,18 @@ def certain_bounds(
         Bytes of working memory.
     """
     rank_bound = view.smaller_side
-    n_pairs = asked = min(n_pairs, rank_bound)
-    # A few rough pairs tell how many are needed.
-    exploring = rtol is not None and known_pairs is None
-    if exploring:
-        n_pairs = min(n_pairs, _EXPLORING_PAIRS)
+    n_pairs = min(n_pairs, rank_bound)
     largest = max(n_pairs, min(rank_bound, _fitting_pairs(view, max_memory)))
     total = _trace(view, TRACE_WIDTH if rtol is None else rtol / 20, n_matvecs, rng, max_memory)
     products, flops = total.n_matvecs, 0.0 if total.cost is None else total.cost.flops
     memory = 0.0 if total.cost is None else total.cost.memory_bytes
-    tolerance = _TIGHT if rtol is None else (_EXPLORING if exploring else _LOOSE)
     pairs = known_pairs
     while True:
-        if pairs is not known_pairs or pairs is None or len(pairs.values) < n_pairs:
-            pairs = top_eigenpairs(
-                view.operator,
-                n_pairs,
-                tolerance=max(tolerance, float(np.finfo(view.dtype).eps) ** (2 / 3)),
-                initial_vectors=None if pairs is None else pairs.vectors,
-                certificate_products=_FEW_PRODUCTS if exploring else CERTIFICATE_PRODUCTS,
-                max_memory=max_memory,
-                self_adjoint=view.self_adjoint,
-                rng=rng,
-            )
+        if pairs is None or len(pairs.values) < n_pairs:
+            enough = None
+            if rtol is not None:
+                enough = partial(_wanted, bracket, total.value, largest, rtol)
+            pairs = _leading(view, n_pairs, pairs, enough, rng, max_memory)
             products += pairs.n_matvecs
             if pairs.cost is not None:
                 flops += pairs.cost.flops
@@ -130,15 +121,11 @@ def certain_bounds(
         ends = [max(each, least) for each in (total.lower, total.value, total.upper)]
         brackets = [bracket(end, pairs) for end in ends]
         lower, upper = min(each[0] for each in brackets), max(each[1] for each in brackets)
-        narrow = rtol is None or upper - lower <= rtol * (upper + lower)
-        if not narrow and rtol is not None:
-            n_pairs = _more_pairs(bracket, ends[1], pairs, largest, rtol)
-        if not exploring and (narrow or n_pairs <= len(pairs.values)):
+        if rtol is None or upper - lower <= rtol * (upper + lower):
             break
-        if exploring:
-            n_pairs, exploring = n_pairs if narrow else max(n_pairs, asked), False
-        last = max(float(pairs.values[-1] / max(pairs.values[0], 1e-300)), 0.0)
-        tolerance = min(max(_SHARE_OF_LAST * last, _TIGHT), _LOOSE)
+        n_pairs = _wanted(bracket, ends[1], largest, rtol, pairs.values)
+        if n_pairs <= len(pairs.values):
+            break
     slope = 0.0
     if not total.is_certified and ends[2] > ends[0]:
         middles = [(each[0] + each[1]) / 2 for each in (brackets[0], brackets[2])]
@@ -178,19 +165,48 @@ def _fitting_pairs(view: SpectralView, max_memory: float) -> int:
     return int(max(columns / 3, columns - 8 * BLOCK_COLUMNS))
 
 
-def _more_pairs(
-    bracket: Bracket, total: float, pairs: EigenResult, largest: int, rtol: float
-) -> int:
+def _leading(
+    view: SpectralView,
+    n_pairs: int,
+    known: EigenResult | None,
+    enough: Callable[[FloatArray], int] | None,
+    rng: np.random.Generator,
+    max_memory: float,
+) -> EigenResult:
+    """Return eigenpairs, as many as `enough` finds that are wanted once there are `n_pairs`."""
+    view = SpectralView(
+        view.operator,
+        self_adjoint=view.self_adjoint,
+        positive_semidefinite=view.positive_semidefinite,
+    )
+    tolerance = _TIGHT if enough is None else _LOOSE
+    options = Options.checked(
+        view,
+        n_pairs,
+        "auto",
+        EIGEN_METHODS,
+        largest_k=view.n,
+        tolerance=max(tolerance, float(np.finfo(view.dtype).eps) ** (2 / 3)),
+        max_products=None,
+        max_memory=max_memory,
+        initial_vectors=None if known is None else known.vectors,
+        certificate_products=CERTIFICATE_PRODUCTS,
+        rng=rng,
+    )
+    return eigen_result(view, dataclasses.replace(options, enough=enough))
+
+
+def _wanted(bracket: Bracket, total: float, largest: int, rtol: float, values: FloatArray) -> int:
     """Return how many pairs seem to be needed; as many as there are, where none would do.
 
     The eigenvalues are continued by the power law of their second half.
     """
-    values = np.maximum(pairs.values.astype(np.float64), 0.0)
-    count = len(values)
-    for n_pairs in _candidates(count, largest):
-        continued = _continued(values, n_pairs, total)
+    known = np.maximum(np.asarray(values, np.float64), 0.0)
+    count = len(known)
+    total = max(total, float(known.sum()))
+    for n_pairs in (count, *_candidates(count, largest)):
         guess = EigenResult(
-            values=continued,
+            values=_continued(known, n_pairs, total),
             vectors=np.empty((0, n_pairs)),
             residual_norms=np.zeros(n_pairs),
             converged=True,
@@ -199,7 +215,7 @@ def _more_pairs(
             method="",
         )
         lower, upper = bracket(total, guess)
-        if upper - lower <= 0.9 * rtol * (upper + lower):
+        if upper - lower <= _MARGIN * rtol * (upper + lower):
             return min(n_pairs, _MOST_GROWTH * count)
     return count
 

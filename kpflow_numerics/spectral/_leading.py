@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class Options:
     start: FloatArray | None
     certificate_products: int
     rng: np.random.Generator
+    enough: Callable[[FloatArray], int] | None = None
 
     @classmethod
     def checked(
@@ -146,7 +148,8 @@ def _certified_block_krylov(view: SpectralView, options: Options) -> Leading:
     """
     side = smaller_side(view)
     found = _on_side(view, side, options, options.max_products)
-    if side.n == view.n or found.pairs.meet(options.k, options.tolerance):
+    n_pairs = max(options.k, len(found.pairs.values))
+    if side.n == view.n or found.pairs.meet(n_pairs, options.tolerance):
         return found
     remaining = options.max_products - view.n_matvecs
     if remaining < options.k + BLOCK_COLUMNS:
@@ -173,7 +176,9 @@ def _on_side(view: SpectralView, side: Side, options: Options, max_products: int
             max_products=remaining,
             capacity=capacity,
             start=start,
+            enough=options.enough,
         )
+        k = max(k, len(found.values))
         remaining -= found.used
         used += found.used
         pairs = rayleigh_ritz(view, side.lift(found.vectors))

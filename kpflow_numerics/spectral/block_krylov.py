@@ -134,6 +134,7 @@ def block_krylov(
     start: FloatArray | None = None,
     deflated: FloatArray | None = None,
     stop: Callable[[float, float, int], bool] | None = None,
+    enough: Callable[[FloatArray], int] | None = None,
 ) -> RitzPairs:
     """Find the k leading eigenpairs of a self-adjoint operator.
 
@@ -163,11 +164,14 @@ def block_krylov(
     stop : callable, optional
         Called with the leading Ritz value, its residual norm and the products used; ends the
         iteration by returning True.
+    enough : callable, optional
+        Called with the values whenever all k have converged; returns how many are wanted, and
+        the iteration goes on where that is more, as far as the basis has room.
 
     Returns
     -------
     RitzPairs
-        Of length k, or shorter where the products did not suffice for k columns.
+        Of length k, as `enough` had it last, or shorter where the products did not suffice.
     """
     fixed = np.empty((n, 0), dtype) if deflated is None else deflated
     dimension = n - fixed.shape[1]
@@ -199,6 +203,12 @@ def block_krylov(
         locked, residuals = advance(basis, values, coefficients, locked, wanted, block, limit)
         if locked == k:
             locked, residuals = advance(basis, values, coefficients, 0, wanted, block, limit)
+        while locked == k and enough is not None:
+            more = min(enough(values[:k]), capacity - 2 * block)
+            if more <= k:
+                break
+            k, wanted = more, min(more, basis.size)
+            locked, residuals = advance(basis, values, coefficients, locked, wanted, block, limit)
         locked_values = values[:locked].copy()
         norms = column_norms(residuals)
         if locked == k or basis.size == dimension or used == max_products:

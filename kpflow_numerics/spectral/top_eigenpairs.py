@@ -119,14 +119,20 @@ def top_eigenpairs(
         certificate_products=certificate_products,
         rng=rng,
     )
+    return eigen_result(view, options)
+
+
+def eigen_result(view: SpectralView, options: Options) -> EigenResult:
+    """Return the leading eigenpairs of a view for checked options."""
     found = _exact_pairs(view, options) or leading_pairs(view, options)
     pairs, certificate = found.pairs, found.certificate
+    k = options.k if options.enough is None else max(options.k, len(pairs.values))
     return EigenResult(
         values=pairs.values,
         vectors=pairs.vectors,
         residual_norms=pairs.residual_norms.astype(view.dtype),
-        converged=pairs.meet(options.k, options.tolerance),
-        complete=len(pairs.values) == options.k and found.no_larger_left,
+        converged=pairs.meet(k, options.tolerance),
+        complete=len(pairs.values) == k and found.no_larger_left,
         n_matvecs=view.n_matvecs,
         method=found.method,
         certificate_value=np.nan if certificate is None else certificate.value,
