@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,8 +35,17 @@ from ..tasks import Task, TrialBatch
 from ..training import MeanSquaredError, apply_readout
 from ..training.readout import check_readout
 from ..trajectory import Trajectory, simulate
+from .lyapunov import LyapunovResult
 from .modes import mode_courses
 from .principal_components import principal_components
+from .quantities import (
+    DEFAULT_QUANTITIES,
+    OperatorQuantity,
+    check_quantities,
+    linearization_quantities,
+    operator_quantities,
+    remember_closed_forms,
+)
 
 DEFAULT_RECIPES: Mapping[str, tuple[str, ...]] = {
     "K": ("participation-ratio", "variance-95-interpolated", "entropy", "stable", "paper-figure-4"),
@@ -102,7 +111,13 @@ class NetworkAnalysis:
     explained_variance : ndarray, shape (3,)
         Share of the variance along each direction, from 0 to 1.
     n_products : dict of str to int
-        Products of single columns that each operator took, with its factors counted.
+        Products of single columns that the ranks and the spectrum of each operator took, with its
+        factors counted.
+    quantities : tuple of OperatorQuantity
+        Traces, norms, alignments and others, each with its own cost.
+    lyapunov : dict of str to ndarray, shape (N,)
+        ``"exponents"``, descending, with ``"lower"``, ``"upper"`` and ``"standard_errors"``; empty
+        where they were not asked for.
     """
 
     iteration: int
@@ -117,6 +132,28 @@ class NetworkAnalysis:
     principal_components: FloatArray
     explained_variance: FloatArray
     n_products: dict[str, int]
+    quantities: tuple[OperatorQuantity, ...] = ()
+    lyapunov: dict[str, FloatArray] = field(default_factory=dict)
+
+    def quantity(self, name: str, *operators: str) -> Estimate:
+        """Return a quantity by its name and its operators, in any order.
+
+        Raises
+        ------
+        InputError
+            If the analysis holds no such quantity; the message lists those it holds.
+        """
+        for entry in self.quantities:
+            if entry.name == name and set(entry.operators) == set(operators):
+                return entry.estimate
+        held = "; ".join(
+            f"{entry.name} of {', '.join(entry.operators) or 'the trajectory'}"
+            for entry in self.quantities
+        )
+        raise InputError(
+            f"The analysis holds no {name!r} of {', '.join(operators) or 'the trajectory'}; it "
+            f"holds {held or 'none'}."
+        )
 
     def rank(self, operator: str, recipe: str = "participation-ratio") -> Estimate:
         """Return the effective rank of an operator by a recipe.
@@ -146,6 +183,7 @@ def analyze_network(
     h0: ArrayLike | None = None,
     recipes: Mapping[str, Sequence[str]] = DEFAULT_RECIPES,
     spectra: Sequence[str] = ("K", "P", "NTK"),
+    quantities: Sequence[str] = DEFAULT_QUANTITIES,
     n_eigenpairs: int = 20,
     n_modes: int = 3,
     tolerance: float = 1e-6,
@@ -177,6 +215,13 @@ def analyze_network(
     spectra : sequence of {"K", "P", "NTK"}
         Operators whose leading eigenpairs are found; K and the NTK are needed for the modes. That
         of ``P P*`` is dear at the start of training, where nearly all its eigenvalues are alike.
+    quantities : sequence of str
+        Among ``"trace"``, ``"frobenius-norm"`` (of K, ``P P*`` and the NTK), ``"alignment"`` (of
+        each two of them), ``"rank-bound"`` (each weight site of K, see :func:`rank_bounds`),
+        ``"schmidt-rank"`` (K's, see :func:`schmidt_decomposition`) and ``"lyapunov"`` (the
+        exponents and the Kaplan-Yorke dimension). The first three are the default, whose closed
+        forms the ranks need anyway; an alignment whose closed form takes more than 1e11 flops is
+        sampled with 30 products.
     n_eigenpairs : int
         Leading eigenpairs of K, P P* and the NTK, at most the rank that each can have. More of
         them narrow the bounds of the NTK's rank.
@@ -231,6 +276,7 @@ def analyze_network(
     recipes = _check_recipes(recipes)
     for name in spectra:
         check_choice(name, "an operator of spectra", DEFAULT_RECIPES)
+    wanted_quantities = check_quantities(quantities)
     generator = check_rng(rng)
     trajectory = simulate(cell, params, batch.inputs, h0)
     evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout)
@@ -241,6 +287,8 @@ def analyze_network(
         "P": propagator.gram,
         "NTK": TangentKernel(linearization),
     }
+    for operator in operators.values():
+        remember_closed_forms(operator)
     published = _published_operators(trajectory, recipes)
     pairs: dict[str, EigenResult] = {}
     ranks: list[OperatorRank] = []
@@ -267,6 +315,16 @@ def analyze_network(
         found.sort(key=lambda rank: wanted.index(rank.recipe))
         ranks += found
         products[name] += sum(rank.estimate.n_matvecs for rank in found)
+    numbers, exponents = linearization_quantities(
+        wanted_quantities, linearization, operators["K"], max_memory, generator
+    )
+    participation = {
+        rank.operator: rank.estimate for rank in ranks if rank.recipe == "participation-ratio"
+    }
+    numbers = [
+        *operator_quantities(wanted_quantities, operators, participation, max_memory, generator),
+        *numbers,
+    ]
     courses = {
         name: mode_courses(pairs[name].vectors, linearization.dims, n_modes)
         for name in ("K", "NTK")
@@ -286,7 +344,20 @@ def analyze_network(
         principal_components=components.scores,
         explained_variance=components.fractions,
         n_products=products,
+        quantities=tuple(numbers),
+        lyapunov=_exponents(exponents),
     )
+
+
+def _exponents(result: LyapunovResult | None) -> dict[str, FloatArray]:
+    if result is None:
+        return {}
+    return {
+        "exponents": result.exponents,
+        "lower": result.lower,
+        "upper": result.upper,
+        "standard_errors": result.standard_errors,
+    }
 
 
 def _check_recipes(recipes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -263,7 +263,7 @@ def _ranks(last: NetworkAnalysis) -> Markup:
         ],
         rows,
         caption=f"Effective ranks at iteration {last.iteration}, by recipe; those of P are of "
-        f"P P*. {_published_note(last)}Flops are those beside the products, where they were counted.",
+        f"P P*. {_published_note(last)}Flops are those beside the products, where counted.",
         numeric=(2, 3, 4, 7, 8, 9),
     )
 

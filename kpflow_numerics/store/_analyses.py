@@ -5,6 +5,7 @@ What an analysis lacks is NaN, an empty string, or -1 where the number is a coun
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,22 +15,18 @@ import numpy as np
 from .._typing import Array, FloatArray
 from .._validation import InputError, InputTypeError
 from ..analysis.checkpoint import NetworkAnalysis, OperatorRank
-from ..results import Cost, Estimate
+from ..analysis.quantities import OperatorQuantity
+from ._estimates import ABSENT as _ABSENT
+from ._estimates import read_estimates, write_estimates
 from ._variables import add_coordinate, add_dimension, add_variable, read_text, replace_group
 
-_ABSENT = -1
-_RANK_NUMBERS = {
-    "rank_lower": ("lower", "lower end of the interval of the effective rank"),
-    "rank_upper": ("upper", "upper end of the interval of the effective rank"),
-    "rank_standard_error": ("standard_error", "standard error of the effective rank"),
-    "rank_confidence": ("confidence", "probability that the interval holds the effective rank"),
-}
-_RANK_WORDS = {
-    "rank_method": ("method", "how the effective rank was found"),
-    "rank_quantity": ("quantity", "what the effective rank is of"),
-    "rank_recipe": ("recipe", "recipe as the estimate names it"),
-}
 _RANK_DIMS = ["checkpoint", "operator", "recipe"]
+_EXPONENT_LABELS = {
+    "exponents": "finite-time Lyapunov exponent, descending",
+    "lower": "lower end of the 95 % interval of the Lyapunov exponent",
+    "upper": "upper end of the 95 % interval of the Lyapunov exponent",
+    "standard_errors": "standard error of the Lyapunov exponent",
+}
 
 
 def check_analyses(analyses: Iterable[NetworkAnalysis]) -> list[NetworkAnalysis]:
@@ -49,6 +46,12 @@ def check_analyses(analyses: Iterable[NetworkAnalysis]) -> list[NetworkAnalysis]
             raise InputError(
                 f"The analysis of iteration {analysis.iteration} has two ranks of the same "
                 "operator and recipe; a run file holds one."
+            )
+        keys = [(entry.name, entry.operators) for entry in analysis.quantities]
+        if len(set(keys)) < len(keys):
+            raise InputError(
+                f"The analysis of iteration {analysis.iteration} has a quantity of the same name "
+                "and operators twice; a run file holds one."
             )
     iterations = [analysis.iteration for analysis in checked]
     if len(set(iterations)) < len(iterations):
@@ -95,6 +98,8 @@ def write_analyses(file: h5py.File, analyses: Sequence[NetworkAnalysis]) -> None
         add_variable(group, name, ["checkpoint"], data=values, long_name=long_name,
                      attributes={"coordinates": "iteration"})  # fmt: skip
     _write_ranks(group, analyses, operators, recipes)
+    _write_quantities(group, analyses)
+    _write_exponents(group, analyses)
     _write_spectra(group, analyses, operators)
     _write_modes(group, analyses, operators)
 
@@ -105,15 +110,25 @@ def read_analyses(file: h5py.File) -> list[NetworkAnalysis]:
     if group is None or "iteration" not in group:
         return []
     operators, recipes = list(read_text(group["operator"])), list(read_text(group["recipe"]))
+    quantities = _quantity_keys(group)
     values = {
         name: read_text(item) if h5py.check_string_dtype(item.dtype) else item[()]
         for name, item in group.items()
-        if not item.is_scale
+        if not item.is_scale and name not in ("quantity_name", "quantity_operators")
     }
     return [
-        _read_analysis({name: array[row] for name, array in values.items()}, operators, recipes)
+        _read_analysis(
+            {name: array[row] for name, array in values.items()}, operators, recipes, quantities
+        )
         for row in range(len(values["iteration"]))
     ]
+
+
+def _quantity_keys(group: h5py.Group) -> list[tuple[str, tuple[str, ...]]]:
+    if "quantity_name" not in group:
+        return []
+    names, operators = read_text(group["quantity_name"]), read_text(group["quantity_operators"])
+    return [(name, tuple(json.loads(of))) for name, of in zip(names, operators, strict=True)]
 
 
 def _write_ranks(
@@ -123,42 +138,59 @@ def _write_ranks(
     recipes: list[str],
 ) -> None:
     shape = (len(analyses), len(operators), len(recipes))
-    names = ["rank", *_RANK_NUMBERS, "rank_flops", "rank_memory"]
-    numbers = {name: np.full(shape, np.nan) for name in names}
-    words = {name: np.full(shape, "", object) for name in _RANK_WORDS}
-    counts = {name: np.full(shape, _ABSENT) for name in ("rank_n_products", "rank_place")}
-    for row, analysis in enumerate(analyses):
-        for place, entry in enumerate(analysis.ranks):
-            at = (row, operators.index(entry.operator), recipes.index(entry.recipe))
-            estimate = entry.estimate
-            numbers["rank"][at] = estimate.value
-            for name, (field, _) in _RANK_NUMBERS.items():
-                numbers[name][at] = getattr(estimate, field)
-            for name, (field, _) in _RANK_WORDS.items():
-                words[name][at] = getattr(estimate, field)
-            counts["rank_n_products"][at] = estimate.n_matvecs
-            counts["rank_place"][at] = place
-            if estimate.cost is not None:
-                numbers["rank_flops"][at] = estimate.cost.flops
-                numbers["rank_memory"][at] = estimate.cost.memory_bytes
-    add_variable(
-        group, "rank", _RANK_DIMS, data=numbers["rank"], long_name="effective rank",
-        attributes={
+    placed = [
+        ((row, operators.index(entry.operator), recipes.index(entry.recipe)), place, entry.estimate)
+        for row, analysis in enumerate(analyses)
+        for place, entry in enumerate(analysis.ranks)
+    ]
+    write_estimates(group, "rank", "effective rank", _RANK_DIMS, shape, placed)
+
+
+def _write_quantities(group: h5py.Group, analyses: Sequence[NetworkAnalysis]) -> None:
+    keys = list(
+        dict.fromkeys(
+            (entry.name, entry.operators) for each in analyses for entry in each.quantities
+        )
+    )
+    labels = [f"{name} of {', '.join(of)}" if of else name for name, of in keys]
+    add_coordinate(group, "quantity", labels, dtype=object,
+                   long_name="quantity and its operators; P stands for P P*")  # fmt: skip
+    names = np.array([name for name, _ in keys], object)
+    add_variable(group, "quantity_name", ["quantity"], data=names,
+                 long_name="what the quantity is")  # fmt: skip
+    of_operators = np.array([json.dumps(operators) for _, operators in keys], object)
+    add_variable(group, "quantity_operators", ["quantity"], data=of_operators,
+                 long_name="operators of the quantity, as JSON")  # fmt: skip
+    placed = [
+        ((row, keys.index((entry.name, entry.operators))), place, entry.estimate)
+        for row, analysis in enumerate(analyses)
+        for place, entry in enumerate(analysis.quantities)
+    ]
+    shape = (len(analyses), len(keys))
+    write_estimates(
+        group, "quantity_value", "value of the quantity", ["checkpoint", "quantity"], shape, placed
+    )
+
+
+def _write_exponents(group: h5py.Group, analyses: Sequence[NetworkAnalysis]) -> None:
+    if not any(analysis.lyapunov for analysis in analyses):
+        return
+    longest = max(len(array) for each in analyses for array in each.lyapunov.values())
+    add_dimension(group, "exponent_place", longest)
+    for name, label in _EXPONENT_LABELS.items():
+        data = np.full((len(analyses), longest), np.nan)
+        for row, analysis in enumerate(analyses):
+            if analysis.lyapunov:
+                data[row, : len(analysis.lyapunov[name])] = analysis.lyapunov[name]
+        errors = {} if name != "exponents" else {
             "coordinates": "iteration",
-            "ancillary_variables": " ".join([*_RANK_NUMBERS, *_RANK_WORDS, "rank_n_products"]),
-        },
-    )  # fmt: skip
-    labels = {name: long_name for name, (_, long_name) in (_RANK_NUMBERS | _RANK_WORDS).items()}
-    labels |= {
-        "rank_flops": "floating-point operations beside the products with the operator",
-        "rank_memory": "peak of the working memory",
-        "rank_n_products": "products of single columns with the operator",
-        "rank_place": "place of the rank in the analysis",
-    }
-    for name, array in (numbers | words | counts).items():
-        if name != "rank":
-            units = "byte" if name == "rank_memory" else "1"
-            add_variable(group, name, _RANK_DIMS, data=array, long_name=labels[name], units=units)
+            "ancillary_variables": "lyapunov_lower lyapunov_upper lyapunov_standard_errors",
+        }  # fmt: skip
+        add_variable(group, f"lyapunov_{name}", ["checkpoint", "exponent_place"], data=data,
+                     long_name=label, attributes=errors)  # fmt: skip
+    lengths = np.array([len(each.lyapunov.get("exponents", ())) for each in analyses])
+    add_variable(group, "n_lyapunov", ["checkpoint"], data=lengths,
+                 long_name="how many Lyapunov exponents there are, 0 where none")  # fmt: skip
 
 
 def _write_spectra(
@@ -255,17 +287,18 @@ def _write_ragged(
 
 
 def _read_analysis(
-    row: dict[str, Any], operators: list[str], recipes: list[str]
+    row: dict[str, Any],
+    operators: list[str],
+    recipes: list[str],
+    quantities: Sequence[tuple[str, tuple[str, ...]]],
 ) -> NetworkAnalysis:
-    present = np.argwhere(row["rank_place"] != _ABSENT)
-    by_place = sorted((tuple(at) for at in present), key=lambda at: row["rank_place"][at])
     return NetworkAnalysis(
         iteration=int(row["iteration"]),
         evaluation_loss=float(row["evaluation_loss"]),
         accuracy=float(row["accuracy"]),
         ranks=tuple(
-            OperatorRank(operators[at[0]], recipes[at[1]], _read_estimate(row, at))
-            for at in by_place
+            OperatorRank(operators[at[0]], recipes[at[1]], estimate)
+            for at, estimate in read_estimates(row, "rank")
         ),
         spectra=_read_ragged(row, "eigenvalue", operators),
         complete={
@@ -287,18 +320,28 @@ def _read_analysis(
             for name, value in zip(operators, row["n_products"], strict=True)
             if value != _ABSENT
         },
+        quantities=_read_quantities(row, quantities),
+        lyapunov=_read_exponents(row),
     )
 
 
-def _read_estimate(row: dict[str, Any], at: tuple[int, ...]) -> Estimate:
-    flops, memory = float(row["rank_flops"][at]), float(row["rank_memory"][at])
-    return Estimate(
-        value=float(row["rank"][at]),
-        **{field: float(row[name][at]) for name, (field, _) in _RANK_NUMBERS.items()},  # type: ignore[arg-type]
-        **{field: str(row[name][at]) for name, (field, _) in _RANK_WORDS.items()},  # type: ignore[arg-type]
-        n_matvecs=int(row["rank_n_products"][at]),
-        cost=None if np.isnan(flops) else Cost(flops, memory),
+def _read_quantities(
+    row: dict[str, Any], quantities: Sequence[tuple[str, tuple[str, ...]]]
+) -> tuple[OperatorQuantity, ...]:
+    """Return the quantities; files of schema version 1 have none."""
+    if "quantity_value" not in row:
+        return ()
+    return tuple(
+        OperatorQuantity(*quantities[at[0]], estimate)
+        for at, estimate in read_estimates(row, "quantity_value")
     )
+
+
+def _read_exponents(row: dict[str, Any]) -> dict[str, FloatArray]:
+    count = int(row.get("n_lyapunov", 0))
+    if count == 0:
+        return {}
+    return {name: row[f"lyapunov_{name}"][:count] for name in _EXPONENT_LABELS}
 
 
 def _read_ragged(row: dict[str, Any], name: str, operators: list[str]) -> dict[str, Array]:

@@ -34,6 +34,7 @@ from ._journal import JournalledFile
 from ._opening import beside, identify, open_existing, open_new, settings_text, write_head
 from ._validation_table import read_report, write_report
 from ._variables import copy_contents
+from .schema import SCHEMA_VERSION
 from .toml import to_toml
 
 _SPARE_BYTES = 2**20
@@ -393,6 +394,7 @@ class RunFile:
             if batch is not None:
                 write_batch(self._file, batch, task)
             write_analyses(self._file, checked)
+            self._file.attrs["schema_version"] = SCHEMA_VERSION
         self._consolidate()
 
     def write_validation(self, report: ValidationReport) -> None:

@@ -10,11 +10,15 @@
     /checkpoints      iteration, loss, evaluation_loss, accuracy, gradient_norm, rng_state
                       (checkpoint); params, readout and optimizer hold (checkpoint, ...)
     /evaluation       inputs, targets (trial, time, ...), mask, task ids, conditions (trial)
-    /analysis         ranks (checkpoint, operator, recipe) with bounds, spectra, modes, components
+    /analysis         ranks (checkpoint, operator, recipe) and quantities (checkpoint, quantity)
+                      with bounds; Lyapunov exponents; spectra, modes, components
     /validation       error, threshold, passed (check)
 
 What a checkpoint is counts only once its iteration stands in ``/checkpoints/iteration``, which is
 written last.
+
+Version 2 added quantities and Lyapunov exponents to ``/analysis``. Files of version 1 are read, and
+become version 2 when analyses are written to them.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from .. import __version__
 from .._validation import InputError
 
 SCHEMA_NAME = "kpflow_numerics run"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RUN_ID = "run_id"
 
 _REQUIRED = (RUN_ID, "network", "task", "provenance", "training", "checkpoints")

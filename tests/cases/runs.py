@@ -8,6 +8,7 @@ import numpy as np
 
 import kpflow_numerics as kpf
 from kpflow_numerics.analysis.checkpoint import NetworkAnalysis, OperatorRank
+from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.results import Check, Checkpoint, Cost, Estimate, ValidationReport
 
 TASK = kpf.MemoryPro(n_stimulus=2, n_memory=1, n_response=2)
@@ -72,6 +73,15 @@ def make_analysis(iteration: int, *, n_trials: int = 6, bare: bool = False) -> N
         principal_components=rng.standard_normal((*shape, 3)),
         explained_variance=rng.random(3),
         n_products={} if bare else {"K": 0, "P": 480, "NTK": 17},
+        quantities=() if bare else (
+            OperatorQuantity("alignment", ("K", "NTK"), _estimate(rng, "NTK", "")),
+            *([OperatorQuantity("trace", ("K",), _estimate(rng, "K", ""))] * (iteration % 4 > 0)),
+            OperatorQuantity("Kaplan-Yorke dimension", (), _estimate(rng, "NTK", "")),
+        ),
+        lyapunov={} if bare or iteration % 2 == 0 else {
+            name: rng.standard_normal(4)
+            for name in ("exponents", "lower", "upper", "standard_errors")
+        },
     )  # fmt: skip
 
 

@@ -326,6 +326,33 @@ class TestAnalyses:
             wasted.append(path.stat().st_size - 2 * small)
         assert (max(wasted) < 2**20) is consolidates
 
+    def test_a_file_of_schema_1_is_read_and_becomes_schema_2_with_new_analyses(self, path):
+        old = replace(make_analysis(3), quantities=(), lyapunov={})
+        with create(path) as file:
+            file.write_analyses([old])
+        with h5py.File(path, "r+") as file:
+            for name in [name for name in file["analysis"] if name.startswith("quantity_")]:
+                del file["analysis"][name]
+            del file["analysis/quantity"]
+            file.attrs["schema_version"] = 1
+        with RunFile.open(path, "r+") as file:
+            assert_equal_results(file.analyses[0], old)
+            file.write_analyses([make_analysis(3)])
+            assert_equal_results(file.analyses[0], make_analysis(3))
+        with h5py.File(path, "r") as file:
+            assert file.attrs["schema_version"] == 2
+
+    def test_quantities_carry_their_errors_as_ancillary_variables(self, path):
+        with create(path) as file:
+            file.write_analyses([make_analysis(3), make_analysis(4)])
+        with h5py.File(path) as file:
+            group = file["analysis"]
+            assert "trace of K" in list(group["quantity"].asstr())
+            named = group["quantity_value"].attrs["ancillary_variables"].split()
+            assert {"quantity_value_lower", "quantity_value_standard_error"} <= set(named)
+            for name in (*named, *group["lyapunov_exponents"].attrs["ancillary_variables"].split()):
+                assert group[name].attrs["long_name"]
+
     @pytest.mark.parametrize(
         ("analyses", "error", "message"),
         [
@@ -335,6 +362,11 @@ class TestAnalyses:
                 [make_analysis(3), make_analysis(4, n_trials=5)],
                 InputError,
                 "must all be of one evaluation batch",
+            ),
+            (
+                [replace(make_analysis(3), quantities=make_analysis(3).quantities[:1] * 2)],
+                InputError,
+                "iteration 3 has a quantity of the same name and operators twice",
             ),
             (
                 [replace(make_analysis(3), ranks=make_analysis(3).ranks[:1] * 2)],
@@ -534,7 +566,7 @@ class TestOpening:
         create(path).close()
         with h5py.File(path, "r+") as file:
             file.attrs["schema_version"] = 99
-        with pytest.raises(InputError, match=r"schema version 99; .*up to 1\. Update"):
+        with pytest.raises(InputError, match=r"schema version 99; .*up to 2\. Update"):
             RunFile.open(path)
 
     def test_a_part_is_missing(self, path):
