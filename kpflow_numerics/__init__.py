@@ -35,6 +35,7 @@ _HOMES = {
         "cell_from_config",
     ),
     "trajectory": ("Trajectory", "simulate"),
+    "core_compression": ("CompressedLinearization", "compress_core"),
     "linearization": ("Linearization", "linearize"),
     "operators": (
         "InversePropagator",

@@ -9,6 +9,7 @@ import numpy as np
 from ._typing import FloatArray
 from ._validation import InputTypeError, MemoryLimitError
 from .cells.base import Cell, SiteCell
+from .cells.parameters import ParameterLayout
 from .cells.sites import WeightSites
 from .trajectory import Trajectory
 
@@ -37,7 +38,12 @@ class Linearization(ABC):
     @property
     def n_parameters(self) -> int:
         """Number of parameters ``p``."""
-        return self.cell.n_parameters
+        return self.layout.size
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """Order of the parameters in a flat vector."""
+        return self.cell.layout
 
     @property
     def dtype(self) -> np.dtype:
@@ -152,11 +158,11 @@ class SiteLinearization(Linearization):
 
     def param_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
-        return self._sites.param_jvp(self.cell.layout.unpack(block))
+        return self._sites.param_jvp(self.layout.unpack(block))
 
     def param_vjp(self, block: FloatArray) -> FloatArray:
         """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
-        layout = self.cell.layout
+        layout = self.layout
         return layout.pack(self._sites.param_vjp(block, layout.shapes))
 
     def param_gram(self, block: FloatArray) -> FloatArray:

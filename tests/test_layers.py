@@ -25,6 +25,7 @@ LAYERS = {
     "cells": 1,
     "trajectory": 2,
     "linearization": 3,
+    "core_compression": 4,
     "operators": 4,
     "training": 4,
     "spectral": 5,

@@ -126,7 +126,7 @@ class SiteJacobian(StructuredOperator):
     """
 
     def __init__(self, linearization: Linearization, restricted: WeightSites) -> None:
-        self._layout = linearization.cell.layout
+        self._layout = linearization.layout
         self._restricted = restricted
         super().__init__((linearization.n_parameters,), linearization.dims, linearization.dtype)
 

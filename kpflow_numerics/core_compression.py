@@ -1,0 +1,143 @@
+"""Numerical compression of the core of K: fewer features where the activity has collapsed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.linalg
+
+from ._typing import FloatArray
+from ._validation import InputError, InputTypeError, check_real
+from .cells.parameters import ParameterLayout
+from .cells.sites import Segment, SiteGroup, WeightSites
+from .linearization import Linearization, SiteLinearization
+
+
+class CompressedLinearization(SiteLinearization):
+    """A linearisation whose weight sites multiply a few combinations of their features.
+
+    Made by :func:`compress_core`. Every operator takes it in the place of the whole
+    linearisation; its parameters are the coordinates of the weights along those combinations.
+    """
+
+    def __init__(self, linearization: Linearization, tolerance: float) -> None:
+        sites = linearization.weight_sites
+        if sites is None:
+            raise InputError(
+                f"linearization must be of a cell with weight sites; {linearization.cell!r} has "
+                "none, and nothing to compress. Use the linearization itself."
+            )
+        self.tolerance = check_real(tolerance, "tolerance", minimum=0, maximum=1)
+        groups = tuple(
+            _compressed_group(group, place, self.tolerance)
+            for place, group in enumerate(sites.groups)
+        )
+        super().__init__(linearization.trajectory, replace(sites, groups=groups))
+        self._trace_error = _relative_trace_error(sites, self.weight_sites)
+        H = sites.n_units
+        self._core_layout = ParameterLayout(
+            {
+                segment.parameters[0]: (len(group.row_blocks) * H, group.features.shape[-1])
+                for group in groups
+                for segment in group.segments
+            }
+        )
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """The coordinates of the weights, a matrix for each group of sites."""
+        return self._core_layout
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Number of combinations that each group of sites multiplies."""
+        return tuple(group.features.shape[-1] for group in self.weight_sites.groups)
+
+    @property
+    def trace_error(self) -> float:
+        """Exact ``tr(K - K') / tr K`` of what is left out; K - K' is positive semi-definite."""
+        return self._trace_error
+
+
+def compress_core(linearization: Linearization, tolerance: float = 1e-8) -> CompressedLinearization:
+    """Return a linearisation with the features of every weight site cut to their leading part.
+
+    The features X of a site (trials and steps by what its weights multiply) are replaced by
+    their leading singular directions, all with ``s_i^2 > tolerance s_1^2``. Then
+    ``K' = sum_g D^g X' X'* D^g*`` is below K, ``K - K'`` is positive semi-definite, and on each
+    site ``|X X* - X' X'*| <= tolerance |X X*|``. So are the traces, eigenvalues and quadratic
+    forms of K' and ``P K' P*`` never above those of K and the NTK.
+
+    Parameters
+    ----------
+    linearization : Linearization
+        Of a cell with weight sites.
+    tolerance : float
+        Relative error of each site's kernel ``X X*`` in the spectral norm; 0 leaves out exact
+        zeros only.
+
+    Returns
+    -------
+    CompressedLinearization
+        What the operators take. `trace_error` tells what was lost, `ranks` what is left.
+
+    Raises
+    ------
+    InputError
+        If the cell has no weight sites.
+
+    Notes
+    -----
+    One singular value decomposition of ``(B T, m)`` a group of sites. A product with J, J* or K
+    then costs ``r / m`` of what it did, and J and S have ``H r`` columns for a site instead of
+    ``H m``. At random initialisation r is mostly m; trained networks with collapsed activity
+    have far fewer at tolerances from 1e-4, see the measurements in ``benchmarks/``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kpflow_numerics as kpf
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    >>> small = kpf.compress_core(lin, tolerance=1e-6)
+    >>> small.ranks, small.trace_error < 1e-6
+    ((5,), True)
+    >>> kpf.Sensitivity(lin).shape, kpf.Sensitivity(small).shape
+    ((80, 104), (80, 40))
+    """
+    if not isinstance(linearization, Linearization):
+        raise InputTypeError(
+            "linearization must be a Linearization, as kpf.linearize returns it; got "
+            f"{type(linearization).__name__}."
+        )
+    return CompressedLinearization(linearization, tolerance)
+
+
+def _compressed_group(group: SiteGroup, place: int, tolerance: float) -> SiteGroup:
+    shape = group.features.shape
+    X = group.weighted_features.reshape(-1, shape[-1]).astype(np.float64, copy=False)
+    left, sigma, _ = scipy.linalg.svd(X, full_matrices=False, check_finite=False)
+    rounding = (np.finfo(group.features.dtype).eps * max(X.shape)) ** 2
+    kept = sigma**2 > max(tolerance, rounding) * sigma[0] ** 2
+    # A group always keeps a column: kernels take no empty features.
+    kept[0] = True
+    features: FloatArray = (left[:, kept] * sigma[kept]).astype(group.features.dtype)
+    features = features.reshape(*shape[:-1], -1)
+    segment = Segment(slice(0, features.shape[-1]), (f"core_{place}",))
+    rows = tuple(range(len(group.row_blocks)))
+    return replace(group, features=features, segments=(segment,), row_blocks=rows)
+
+
+def _relative_trace_error(whole: WeightSites, kept: WeightSites) -> float:
+    left_out, total = 0.0, 0.0
+    for before, after in zip(whole.groups, kept.groups, strict=True):
+        gains = whole.gains[:, :, list(before.sites)].astype(np.float64, copy=False)
+        gain_norms = np.square(gains).sum(axis=(2, 3, 4))
+        all_norms, kept_norms = (
+            np.square(group.weighted_features, dtype=np.float64).sum(axis=2)
+            for group in (before, after)
+        )
+        left_out += float(np.sum(gain_norms * np.maximum(all_norms - kept_norms, 0.0)))
+        total += float(np.sum(gain_norms * all_norms))
+    return left_out / total if total > 0 else 0.0
