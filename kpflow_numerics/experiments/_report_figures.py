@@ -48,6 +48,18 @@ def report_panels(run: Any) -> dict[str, list[Panel]]:
         headings["Training"] = _training(plotting.read_history(run), run.task.accuracy_meaning)
     if len(record.analyses) > 1:
         headings["Ranks over training"] = _ranks(record)
+    if len(record.analyses) > 1 and _holds(record, "alignment"):
+        headings["Alignments over training"] = [
+            Panel(
+                "Alignment tr(A B) / (|A| |B|) of each two of K, P P* and NTK; 1 where they are "
+                "proportional. Bars and bands as for the ranks.",
+                lambda: plotting.quantity_dynamics(record),
+            )
+        ]
+    if record.analyses[-1].lyapunov:
+        headings["Lyapunov exponents"] = _over_training(
+            record, plotting.lyapunov_spectrum, "Finite-time Lyapunov exponents"
+        )
     spectra = record.analyses[-1].spectra
     if spectra:
         names = ["P P*" if name == "P" else name for name in spectra]
@@ -63,6 +75,10 @@ def report_panels(run: Any) -> dict[str, list[Panel]]:
         "Hidden states along their two leading principal components, a line a trial,",
     )
     return headings
+
+
+def _holds(record: plotting.Record, quantity: str) -> bool:
+    return any(entry.name == quantity for each in record.analyses for entry in each.quantities)
 
 
 def _training(history: plotting.History, accuracy_meaning: str) -> list[Panel]:

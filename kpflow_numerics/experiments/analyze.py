@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .._validation import check_integer
-from ..analysis import NetworkAnalysis, analyze_network
+from ..analysis import DEFAULT_QUANTITIES, DEFAULT_RECIPES, NetworkAnalysis, analyze_network
 from ..store import RunFile
 from .progress import Progress, Silent
 
@@ -19,6 +19,8 @@ def analyze(
     n_checkpoints: int = 8,
     n_trials: int | None = None,
     spectra: Sequence[str] = ("K", "NTK"),
+    recipes: Mapping[str, Sequence[str]] = DEFAULT_RECIPES,
+    quantities: Sequence[str] = DEFAULT_QUANTITIES,
     n_eigenpairs: int = 20,
     max_memory: int = 4 * 2**30,
     progress: Progress | None = None,
@@ -36,6 +38,10 @@ def analyze(
     spectra : sequence of {"K", "P", "NTK"}
         Operators whose leading eigenpairs are found. That of ``P P*`` is dear at the start of
         training, where nearly all its eigenvalues are alike; its rank is exact without them.
+    recipes : mapping of str to sequence of str
+        Recipes of effective rank for each operator, as :func:`analyze_network` takes them.
+    quantities : sequence of str
+        What is found beside the ranks, as :func:`analyze_network` takes it.
     n_eigenpairs : int
         Leading eigenpairs of each operator.
     max_memory : int
@@ -75,6 +81,8 @@ def analyze(
                         iteration=network.iteration,
                         readout=network.readout or None,
                         spectra=spectra,
+                        recipes=recipes,
+                        quantities=quantities,
                         n_eigenpairs=n_eigenpairs,
                         max_memory=max_memory,
                     )

@@ -48,12 +48,19 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """What is measured at how many checkpoints, on how many evaluation trials."""
+    """What is measured at how many checkpoints, on how many evaluation trials.
+
+    `recipes` are those of the effective ranks of K, P and the NTK; without any, each operator has
+    its own (see :data:`~kpflow_numerics.analysis.DEFAULT_RECIPES`). `quantities` are what
+    :func:`~kpflow_numerics.analyze_network` finds beside the ranks.
+    """
 
     n_trials: int = 20
     n_checkpoints: int = 6
     n_eigenpairs: int = 20
     max_memory_gib: float = 4.0
+    recipes: tuple[str, ...] = ()
+    quantities: tuple[str, ...] = ("trace", "frobenius-norm", "alignment")
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,10 @@ def _section(section: str, values: Mapping[str, Any], source: str) -> Any:
 
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
+    if str(wanted) == "tuple[str, ...]":
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise InputTypeError(f"{name} must be a list of strings; got {value!r}.")
+        return tuple(value)
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
     if isinstance(value, bool) or not isinstance(value, kinds[str(wanted)]):
         raise InputTypeError(f"{name} must be of type {wanted}; got {value!r}.")

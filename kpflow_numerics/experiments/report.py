@@ -121,6 +121,8 @@ def _sections(run: Any, analyses: list[NetworkAnalysis], last: NetworkAnalysis) 
     yield element("h2", "Numbers")
     yield _over_training(analyses)
     yield _ranks(last)
+    if last.quantities:
+        yield _quantities(last)
     if last.spectra:
         yield _spectra(last)
     yield element("h2", "Validation")
@@ -265,6 +267,52 @@ def _ranks(last: NetworkAnalysis) -> Markup:
         caption=f"Effective ranks at iteration {last.iteration}, by recipe; those of P are of "
         f"P P*. {_published_note(last)}Flops are those beside the products, where counted.",
         numeric=(2, 3, 4, 7, 8, 9),
+    )
+
+
+def _quantities(last: NetworkAnalysis) -> Markup:
+    rows = [
+        [
+            entry.name,
+            ", ".join("P P*" if each == "P" else each for each in entry.operators),
+            number(entry.estimate.value),
+            number(entry.estimate.lower),
+            number(entry.estimate.upper),
+            _value_and_certainty(entry.estimate)[1],
+            entry.estimate.method,
+            *_effort(entry.estimate),
+        ]
+        for entry in last.quantities
+    ]
+    header = ["quantity", "of", "value", "lower", "upper", "certainty", "method", "products"]
+    return table(
+        [*header, "flops", "memory"],
+        rows,
+        caption=f"Other quantities at iteration {last.iteration}. {_bound_note(last)}",
+        numeric=(2, 3, 4, 7, 8, 9),
+    )
+
+
+def _bound_note(last: NetworkAnalysis) -> str:
+    """Say at how many weight sites the published rank bound holds as it stands."""
+    ranks = {
+        entry.operators: entry.estimate.value
+        for entry in last.quantities
+        if entry.name == "effective rank over trials and steps"
+    }
+    if not ranks:
+        return ""
+    dimensions, bounds = (
+        {entry.operators: entry.estimate.value for entry in last.quantities if entry.name == name}
+        for name in ("effective dimension of the features", "proven bound of the effective rank")
+    )
+    slack = 1 + 1e-9
+    literal = sum(ranks[site] <= slack * dimensions[site] for site in ranks)
+    proven = sum(ranks[site] <= slack * bounds[site] for site in ranks)
+    return (
+        "Rank bound: the effective rank over trials and steps is at most the effective dimension "
+        f"of what the weights multiply at {literal} of {len(ranks)} weight sites (it need not be, "
+        f"see rank_bounds), and at most the proven bound at {proven} of {len(ranks)}."
     )
 
 

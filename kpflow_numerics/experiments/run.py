@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .._errors import InputError
-from ..analysis import NetworkAnalysis
+from .._validation import check_choice
+from ..analysis import DEFAULT_RECIPES, QUANTITIES, NetworkAnalysis
 from ..results import ValidationReport
+from ..spectral import PUBLISHED_RECIPES, RECIPES
 from ..store import RunFile
 from .analyze import analyze
 from .config import AnalysisSettings, RunSettings, analysis_settings, override
@@ -82,6 +84,8 @@ def _rank_row(analysis: NetworkAnalysis) -> str:
     kernel = analysis.rank("NTK")
     if kernel.upper > kernel.lower:
         kernel_text = f"{kernel.value:.2f} in [{kernel.lower:.2f}, {kernel.upper:.2f}]"
+        if not kernel.is_certified:
+            kernel_text += f" ({100 * kernel.confidence:.3g} %)"
     else:
         kernel_text = f"{kernel.value:.2f}"
     return (
@@ -124,6 +128,7 @@ def run(
     TrainingDiverged
         If training diverges; what was committed is kept.
     """
+    check_analysis(settings.analysis)
     train_to_file(settings, path, overwrite=overwrite, resume=resume, progress=progress)
     return complete(path, settings.analysis, overwrite=overwrite or resume, progress=progress)
 
@@ -162,6 +167,7 @@ def complete(
     from ..plotting import save_figures
     from .report import write_report
 
+    check_analysis(settings)
     path = Path(path)
     shown = Silent() if progress is None else progress
     with RunFile.open(path) as file:
@@ -181,6 +187,8 @@ def complete(
             path,
             n_checkpoints=settings.n_checkpoints,
             n_trials=settings.n_trials,
+            recipes=recipes_of(settings),
+            quantities=settings.quantities,
             n_eigenpairs=settings.n_eigenpairs,
             max_memory=int(settings.max_memory_gib * 2**30),
             progress=shown,
@@ -207,6 +215,31 @@ def complete(
             analyses=tuple(file.analyses),
             validation=validation,
         )
+
+
+def recipes_of(settings: AnalysisSettings) -> Mapping[str, Sequence[str]]:
+    """Return the recipes for each operator that the settings mean.
+
+    The participation ratio is always among them, as figures and tables compare by it.
+
+    Raises
+    ------
+    InputError
+        If there is no such recipe.
+    """
+    if not settings.recipes:
+        return DEFAULT_RECIPES
+    for recipe in settings.recipes:
+        check_choice(recipe, "analysis.recipes", (*RECIPES, *PUBLISHED_RECIPES))
+    wanted = dict.fromkeys(("participation-ratio", *settings.recipes))
+    return dict.fromkeys(DEFAULT_RECIPES, tuple(wanted))
+
+
+def check_analysis(settings: AnalysisSettings) -> None:
+    """Refuse names of recipes and quantities that the analysis would refuse after training."""
+    recipes_of(settings)
+    for quantity in settings.quantities:
+        check_choice(quantity, "analysis.quantities", QUANTITIES)
 
 
 def wanted_analysis(path: str | Path, given: Mapping[str, Any]) -> AnalysisSettings:

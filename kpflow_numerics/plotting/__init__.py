@@ -3,6 +3,7 @@
 from ._figures import run_figures, save_figures
 from ._loss import History, accuracy, loss, read_history
 from ._modes import modes
+from ._quantities import lyapunov_spectrum, quantity_dynamics
 from ._rank_dynamics import rank_dynamics, rank_recipes
 from ._source import Record, read_record
 from ._spectra import spectra
@@ -16,8 +17,10 @@ __all__ = [
     "accuracy",
     "inline_svg",
     "loss",
+    "lyapunov_spectrum",
     "modes",
     "paper_style",
+    "quantity_dynamics",
     "rank_dynamics",
     "rank_recipes",
     "read_history",

@@ -20,6 +20,7 @@ from ._axes import (
 from ._conditions import TrialColours, trial_colours
 from ._loss import History, accuracy, loss, read_history
 from ._modes import draw_course, mode_title
+from ._quantities import lyapunov_spectrum, quantity_dynamics
 from ._rank_dynamics import PUBLISHED, rank_dynamics, rank_recipes
 from ._source import Record, read_record
 from ._spectra import spectra
@@ -58,6 +59,7 @@ def save_figures(
     list of Path
         The files: ``training`` (loss and accuracy), ``ranks`` (of the operators over training),
         ``ranks-K-recipes``, ``ranks-published`` (by the recipe of the published Figure 4),
+        ``alignments`` over training, ``lyapunov`` (the exponents),
         ``spectra``, ``modes`` and ``trajectories``.
         What needs several checkpoints, or a history of training, is left out where there is none.
 
@@ -134,6 +136,10 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
                 yield "ranks-K-recipes", _single(rank_recipes, record)
             if any(entry.recipe == PUBLISHED for a in record.analyses for entry in a.ranks):
                 yield "ranks-published", _single(partial(rank_dynamics, recipe=PUBLISHED), record)
+            if any(entry.name == "alignment" for a in record.analyses for entry in a.quantities):
+                yield "alignments", _single(quantity_dynamics, record)
+        if record.analysis(-1).lyapunov:
+            yield "lyapunov", _single(lyapunov_spectrum, record)
         if record.analysis(-1).spectra:
             yield "spectra", _spectra(record)
         if any(len(courses) for courses in record.analysis(-1).modes.values()):

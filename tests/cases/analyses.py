@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kpflow_numerics.analysis.checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank
+from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.cells import VanillaRNN
 from kpflow_numerics.results import Checkpoint, Estimate
 from kpflow_numerics.tasks import MemoryPro, Task, TrialBatch
@@ -62,8 +63,30 @@ def make_analysis(
         "principal_components": generator.standard_normal((n_trials, task.n_steps, 3)),
         "explained_variance": np.array([0.5, 0.25, 0.125]),
         "n_products": {"K": 11, "P": 222, "NTK": 3333},
+        "quantities": (
+            OperatorQuantity("trace", ("K",), estimate(40.5 * growth)),
+            OperatorQuantity("alignment", ("K", "P"), estimate(0.25 / growth)),
+            OperatorQuantity(
+                "alignment",
+                ("P", "NTK"),
+                estimate(0.5, 0.4375, 0.5625, standard_error=0.03125, confidence=0.95),
+            ),
+        ),
     }
     return NetworkAnalysis(**(fields | changes))
+
+
+def make_exponents(n_units: int = 7) -> dict[str, np.ndarray]:
+    """Return Lyapunov exponents with intervals, the last minus infinity."""
+    exponents = 0.125 - 0.25 * np.arange(float(n_units))
+    errors = np.full(n_units, 0.0625)
+    exponents[-1], errors[-1] = -np.inf, np.nan
+    return {
+        "exponents": exponents,
+        "lower": exponents - 2 * errors,
+        "upper": exponents + 2 * errors,
+        "standard_errors": errors,
+    }
 
 
 @dataclass

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from kpflow_numerics._errors import InputError, InputTypeError
+from kpflow_numerics.analysis import DEFAULT_QUANTITIES, DEFAULT_RECIPES
 from kpflow_numerics.experiments.config import (
+    AnalysisSettings,
     RunSettings,
     override,
     parse_assignment,
     read_settings,
     settings_from_dict,
 )
+from kpflow_numerics.experiments.run import check_analysis, recipes_of
+from kpflow_numerics.store import to_toml
 
 
 def test_the_defaults_survive_a_round_trip() -> None:
@@ -71,6 +76,8 @@ def test_assignments_are_read_as_toml(text: str, key: str, value: object) -> Non
         ({"trainig": {}}, InputError, r"unknown table \[trainig\].*Did you mean 'training'"),
         ({"training": {"sede": 1}}, InputError, "no key 'sede'.*Did you mean 'seed'"),
         ({"training": {"seed": "five"}}, InputTypeError, "training.seed must be of type int"),
+        ({"analysis": {"recipes": "entropy"}}, InputTypeError, "recipes must be a list of strings"),
+        ({"analysis": {"quantities": [3]}}, InputTypeError, r"list of strings; got \[3\]"),
         ({"training": {"seed": True}}, InputTypeError, "training.seed must be of type int"),
         ({"training": {"n_iterations": 1.5}}, InputTypeError, "n_iterations must be of type int"),
         ({"training": 3}, InputTypeError, r"training must be a table \[training\]"),
@@ -101,3 +108,29 @@ def test_an_assignment_needs_key_and_value(text: str) -> None:
 def test_a_key_needs_a_table() -> None:
     with pytest.raises(InputError, match=r"must have the form section\.key"):
         override({}, {"seed": 3})
+
+
+def test_lists_of_names_survive_a_round_trip_through_toml() -> None:
+    settings = settings_from_dict({"analysis": {"recipes": ["entropy"], "quantities": []}})
+    assert settings.analysis.recipes == ("entropy",)
+    assert settings.analysis.quantities == ()
+    assert settings_from_dict(tomllib.loads(to_toml(settings.to_dict()))) == settings
+
+
+def test_the_names_an_analysis_would_refuse_are_refused_before_training() -> None:
+    check_analysis(AnalysisSettings())
+    with pytest.raises(InputError, match="analysis.recipes must be one of.*Did you mean 'entropy'"):
+        check_analysis(AnalysisSettings(recipes=("entrop",)))
+    with pytest.raises(InputError, match="analysis.quantities must be one of 'trace'"):
+        check_analysis(AnalysisSettings(quantities=("misdirection",)))
+
+
+def test_recipes_go_to_every_operator_beside_the_participation_ratio() -> None:
+    assert recipes_of(AnalysisSettings()) is DEFAULT_RECIPES
+    wanted = ("participation-ratio", "paper-figure-4")
+    found = recipes_of(AnalysisSettings(recipes=("paper-figure-4", "participation-ratio")))
+    assert found == {"K": wanted, "P": wanted, "NTK": wanted}
+
+
+def test_the_default_quantities_are_those_of_an_analysis() -> None:
+    assert AnalysisSettings().quantities == DEFAULT_QUANTITIES

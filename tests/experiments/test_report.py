@@ -7,12 +7,13 @@ import pytest
 
 from kpflow_numerics._validation import InputError
 from kpflow_numerics.analysis.checkpoint import OperatorRank
+from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.experiments import report
 from kpflow_numerics.experiments._html import Markup, element, join, table
 from kpflow_numerics.experiments._report_figures import report_panels
 from kpflow_numerics.experiments.report import flatten, number, report_html, write_report
 from kpflow_numerics.results import Check, Cost, ValidationReport
-from tests.cases.analyses import FakeRun, estimate, make_analysis
+from tests.cases.analyses import FakeRun, estimate, make_analysis, make_exponents
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 HOSTILE = "<script>alert(\"x\")</script> & 'quoted'"
@@ -138,6 +139,9 @@ def test_every_number_is_on_the_page(page) -> None:
         assert number(entry.estimate.value) in text
         assert entry.estimate.method in text
         assert f"{entry.estimate.n_matvecs:,}" in text
+    for entry in last.quantities:
+        assert entry.name in text
+        assert f"{number(entry.estimate.lower)} {number(entry.estimate.upper)}" in text
     for name, values in last.spectra.items():
         assert all(number(value) in text for value in values), name
     assert all(f"{count:,}" in text for count in last.n_products.values())
@@ -154,9 +158,16 @@ def test_every_number_is_on_the_page(page) -> None:
 
 def test_every_figure_is_there_with_a_caption(page) -> None:
     document = Document(page)
-    assert document.tags.count("figure") == document.tags.count("figcaption") == 15
-    assert page.count('role="img"') == 15
-    for heading in ("Training", "Ranks over training", "Spectra", "Hidden states", "Validation"):
+    assert document.tags.count("figure") == document.tags.count("figcaption") == 16
+    assert page.count('role="img"') == 16
+    for heading in (
+        "Training",
+        "Ranks over training",
+        "Alignments over training",
+        "Spectra",
+        "Hidden states",
+        "Validation",
+    ):
         assert heading in document.text
     assert "Leading modes at iteration 40" in document.text
 
@@ -236,6 +247,31 @@ def test_what_an_estimate_took_is_in_its_row(without_figures) -> None:
     assert "participation-ratio 5 4.5 5.5 certainly 4.5 to 5.5 bounds 4,321 3.2e+09 3 MiB" in text
     assert "paper-figure-4" not in text
     assert "paper-figure-4 is no rank of the operator" in Document(report_html(FakeRun())).text
+
+
+def test_the_rank_bound_is_counted_as_published_and_as_proven(without_figures) -> None:
+    names = (
+        "effective rank over trials and steps",
+        "effective dimension of the features",
+        "proven bound of the effective rank",
+    )
+    rows = {"r": (2.0, 3.0, 4.0), "n": (3.5, 3.0, 4.0)}
+    quantities = tuple(
+        OperatorQuantity(name, (f"K of site {site}",), estimate(value))
+        for site, values in rows.items()
+        for name, value in zip(names, values, strict=True)
+    )
+    run = FakeRun(analyses=[make_analysis(quantities=quantities)], losses=[])
+    text = Document(report_html(run)).text
+    assert "multiply at 1 of 2 weight sites" in text
+    assert "at most the proven bound at 2 of 2" in text
+
+
+def test_exponents_have_a_panel_at_each_end_of_training() -> None:
+    exponents = make_exponents()
+    run = FakeRun(analyses=[make_analysis(k, lyapunov=exponents) for k in (0, 40)])
+    panels = report_panels(run)["Lyapunov exponents"]
+    assert [panel.caption.split()[-1] for panel in panels] == ["0.", "40."]
 
 
 def test_the_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, without_figures) -> None:

@@ -18,11 +18,12 @@ from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.analysis.checkpoint import NetworkAnalysis, OperatorRank
 from kpflow_numerics.plotting import style
 from kpflow_numerics.tasks import FlipFlop, LowRankForecast, MemoryPro, MultiTask
-from tests.cases.analyses import TASK, FakeRun, estimate, make_analysis
+from tests.cases.analyses import TASK, FakeRun, estimate, make_analysis, make_exponents
 
 KINDS = {
     "rank_dynamics": plotting.rank_dynamics,
     "rank_recipes": plotting.rank_recipes,
+    "quantity_dynamics": plotting.quantity_dynamics,
     "spectra": plotting.spectra,
     "modes": plotting.modes,
     "trajectories": plotting.trajectories,
@@ -260,6 +261,48 @@ class TestRankDynamics:
             plotting.rank_dynamics(FakeRun(), recipe="x", operators=["K"])
 
 
+class TestQuantities:
+    def test_lines_and_intervals_are_the_alignments(self) -> None:
+        run = FakeRun()
+        ax = plotting.quantity_dynamics(run)
+        assert ax.get_legend_handles_labels()[1] == [
+            "$K$, $PP^*$ (exact)",
+            "$PP^*$, NTK (95 % interval, dashed)",
+        ]
+        for line, pair in zip(named_lines(ax), (("K", "P"), ("P", "NTK")), strict=True):
+            wanted = [a.quantity("alignment", *pair).value for a in run.analyses]
+            assert np.array_equal(line.get_ydata(), wanted)
+        estimates = [a.quantity("alignment", "P", "NTK") for a in run.analyses]
+        assert_intervals(ax, estimates, [0, 20, 40])
+        assert ax.get_ylim() == (0.0, 1.0)
+        assert ax.get_ylabel() == "Alignment"
+
+    def test_another_quantity_can_be_named(self) -> None:
+        ax = plotting.quantity_dynamics(FakeRun(), name="trace")
+        assert ax.get_ylabel() == "Trace"
+        assert len(named_lines(ax)) == 1
+
+    def test_what_is_not_there_is_refused(self) -> None:
+        with pytest.raises(InputError, match="quantity 'x'; they hold alignment, trace"):
+            plotting.quantity_dynamics(FakeRun(), name="x")
+        with pytest.raises(InputError, match="they hold none"):
+            plotting.quantity_dynamics(make_analysis(quantities=()))
+        with pytest.raises(InputError, match="holds no finite Lyapunov exponent"):
+            plotting.lyapunov_spectrum(make_analysis())
+
+    def test_exponents_have_their_intervals_and_those_of_minus_infinity_are_left_out(self) -> None:
+        found = make_exponents()
+        ax = plotting.lyapunov_spectrum(make_analysis(lyapunov=found))
+        assert overlaps(ax) == []
+        line = named_lines(ax)[-1]
+        assert list(line.get_xdata()) == [1, 2, 3, 4, 5, 6]
+        assert np.array_equal(line.get_ydata(), found["exponents"][:6])
+        segments = np.array(ax.collections[0].get_segments())
+        assert np.array_equal(segments[:, 0, 1], found["lower"][:6])
+        assert np.array_equal(segments[:, 1, 1], found["upper"][:6])
+        assert "per step" in ax.get_ylabel()
+
+
 class TestSpectra:
     def test_the_lines_are_the_eigenvalues(self) -> None:
         analysis = make_analysis()
@@ -445,9 +488,10 @@ FORMATS = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}
 
 class TestSaving:
     def test_every_figure(self, tmp_path) -> None:
-        paths = plotting.save_figures(FakeRun(), tmp_path / "new", formats=("pdf",))
-        names = ["training", "ranks", "ranks-K-recipes", "ranks-published", "spectra", "modes"]
-        names.append("trajectories")
+        run = FakeRun(analyses=[make_analysis(k, lyapunov=make_exponents()) for k in (0, 20)])
+        paths = plotting.save_figures(run, tmp_path / "new", formats=("pdf",))
+        names = ["training", "ranks", "ranks-K-recipes", "ranks-published", "alignments"]
+        names += ["lyapunov", "spectra", "modes", "trajectories"]
         assert [path.name for path in paths] == [f"{name}.pdf" for name in names]
         assert sorted(paths) == sorted((tmp_path / "new").iterdir())
 
