@@ -66,6 +66,7 @@ _HOMES = {
     "interop": ("Network", "load_network", "save_network"),
     "store": ("RunFile", "StoreError"),
     "spectral": (
+        "SpectralDensity",
         "alignment",
         "effective_rank",
         "eigenvalues",
@@ -74,6 +75,7 @@ _HOMES = {
         "partial_trace",
         "published_rank",
         "smallest_singular_triplets",
+        "spectral_density",
         "top_eigenpairs",
         "top_singular_triplets",
         "trace",

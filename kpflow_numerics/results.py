@@ -19,6 +19,10 @@ from ._typing import Array, FloatArray, Params
 class Cost:
     """What a computation takes, estimated before it runs or counted while it ran.
 
+    Of a result it is the whole: the method's own work and that of its products, where the operator
+    tells what a product costs (``product_cost``). Of other operators the products are not in it:
+    ``n_matvecs`` counts them.
+
     Attributes
     ----------
     flops : float
@@ -58,7 +62,7 @@ class Estimate:
     confidence : float
         Probability that the interval holds the truth.
     cost : Cost or None
-        What the computation took beside the products with the operator, where it is known.
+        What the computation took, where it is known; see :class:`Cost`.
     """
 
     value: float
@@ -130,7 +134,7 @@ class EigenResult:
     tolerance : float
         Relative tolerance on the residuals.
     cost : Cost or None
-        What the computation took beside the products with the operator, where it is known.
+        What the computation took, where it is known; see :class:`Cost`.
     """
 
     values: FloatArray
@@ -207,7 +211,7 @@ class SpectrumResult:
     n_matvecs : int
         Products of single columns with the operator, its adjoint or its factors.
     cost : Cost or None
-        What the computation took beside the products with the operator, where it is known.
+        What the computation took, where it is known; see :class:`Cost`.
     """
 
     values: FloatArray
@@ -260,7 +264,7 @@ class ReducedMatrix:
     n_matvecs : int
         Products of single columns with the operator, its adjoint or its factors.
     cost : Cost or None
-        What the computation took beside the products with the operator, where it is known.
+        What the computation took, where it is known; see :class:`Cost`.
     """
 
     matrix: FloatArray

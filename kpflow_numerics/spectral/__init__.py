@@ -5,6 +5,8 @@ by these names; all of them are optional.
 
 ``self_adjoint``, ``positive_semidefinite`` : bool
     Without the first, four random products decide; without the second, it is not assumed.
+``product_cost(k)``
+    A :class:`~kpflow_numerics.results.Cost` of a product, or an adjoint product, with k columns.
 ``dimsd`` : tuple of int
     The axes ``(B, T, N)`` of what the operator gives.
 ``factor`` : LinearOperator
@@ -48,6 +50,7 @@ from .singular_triplets import (
     smallest_singular_triplets,
     top_singular_triplets,
 )
+from .spectral_density import SpectralDensity, spectral_density
 from .top_eigenpairs import EIGEN_METHODS, top_eigenpairs
 from .trace import TRACE_METHODS, trace
 
@@ -64,6 +67,7 @@ __all__ = [
     "TRACE_METHODS",
     "WEIGHTINGS",
     "Certificate",
+    "SpectralDensity",
     "alignment",
     "completeness_certificate",
     "effective_rank",
@@ -76,6 +80,7 @@ __all__ = [
     "rank_bracket",
     "rank_from_weights",
     "smallest_singular_triplets",
+    "spectral_density",
     "top_eigenpairs",
     "top_singular_triplets",
     "trace",

@@ -20,7 +20,38 @@ LARGEST_DENSE_SIZE = 8000
 """Up to this size of its smaller side an operator may be taken apart as a matrix at all."""
 
 EXACT_FLOPS = 2e12
-"""An operator's exact method is too dear for ``method="auto"`` above this: about a minute."""
+"""An exact method is too dear for ``method="auto"`` above this, unless it is compared."""
+
+PRODUCTS_FOR_ONE_PERCENT = 300
+"""Products that an estimate to 1 % is taken to need.
+
+The relative variance of ``z* G z`` is at most ``2 / PR`` (PR the participation ratio of G): 300
+products give a standard error of 1 % at a participation ratio of 66.
+"""
+
+CHEAP_FLOPS = 1e10
+"""An exact method below this many flops is taken without looking at the alternative."""
+
+
+def predicted_products(rtol: float | None) -> float:
+    """Return how many products an estimate is taken to need for an accuracy, by default 1 %."""
+    return PRODUCTS_FOR_ONE_PERCENT * (0.01 / (0.01 if rtol is None else rtol)) ** 2
+
+
+def worthwhile_flops(product_flops: float | None, rtol: float | None) -> float:
+    """Return how many flops an exact method may take before an estimate is the cheaper one.
+
+    Parameters
+    ----------
+    product_flops : float or None
+        Flops of one sample of the estimator; None where they are not known, and a constant
+        stands in.
+    rtol : float or None
+        Relative accuracy asked for, by default 1 %.
+    """
+    if product_flops is None:
+        return EXACT_FLOPS
+    return max(CHEAP_FLOPS, predicted_products(rtol) * product_flops)
 
 
 def check_max_memory(max_memory: Any) -> float:
@@ -49,6 +80,7 @@ def ask_exact(
     quantity: str,
     *arguments: Any,
     max_memory: float,
+    max_flops: float = EXACT_FLOPS,
     required: bool = False,
 ) -> tuple[Any, Cost | None] | None:
     """Ask an operator for a quantity that it may know exactly.
@@ -66,6 +98,8 @@ def ask_exact(
         What the method takes.
     max_memory : float
         Limit on the memory.
+    max_flops : float
+        Limit on the flops, unless it is required.
     required : bool
         Whether to raise where the quantity cannot be had, and to disregard the flops.
 
@@ -82,7 +116,7 @@ def ask_exact(
         if cost is not None and required:
             remedy = 'Raise max_memory, use a smaller batch, or take method="auto".'
             check_memory(cost.memory_bytes, max_memory, f"{name}.exact_{quantity}()", remedy)
-        if required or cost is None or _affordable(cost, max_memory):
+        if required or cost is None or _affordable(cost, max_memory, max_flops):
             value = method(*arguments)
             if value is not None:
                 return value, cost
@@ -104,5 +138,5 @@ def _cost(estimate: Any, quantity: str, arguments: tuple[Any, ...]) -> Cost | No
     return cost
 
 
-def _affordable(cost: Cost, max_memory: float) -> bool:
-    return cost.memory_bytes <= max_memory and cost.flops <= EXACT_FLOPS
+def _affordable(cost: Cost, max_memory: float, max_flops: float) -> bool:
+    return cost.memory_bytes <= max_memory and cost.flops <= max_flops

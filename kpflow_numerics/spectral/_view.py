@@ -11,13 +11,42 @@ from .._typing import FloatArray
 from .._validation import InputError, InputTypeError, check_array
 from ..results import Cost
 from ..testing import default_tolerance
-from ._budget import ask_exact
+from ._budget import EXACT_FLOPS, ask_exact
 from ._orthogonal import column_norms
 
 PRODUCT_COLUMNS = 64
 """Columns that are given to an operator at once, so that its own memory stays bounded."""
 
 _PROBE_SEED = 20_260_101
+
+
+class ProductCounter:
+    """Products made so far, and what they took where the operators tell it.
+
+    Attributes
+    ----------
+    columns : int
+        Products of single columns.
+    flops, memory_bytes : float
+        Of all products, and of the largest block.
+    known : bool
+        Whether every operator that was multiplied knows its ``product_cost``.
+    """
+
+    def __init__(self) -> None:
+        self.columns = 0
+        self.flops = 0.0
+        self.memory_bytes = 0.0
+        self.known = True
+
+    def add(self, columns: int, cost: Cost | None) -> None:
+        """Count a block product."""
+        self.columns += columns
+        if cost is None:
+            self.known = False
+        else:
+            self.flops += cost.flops
+            self.memory_bytes = max(self.memory_bytes, cost.memory_bytes)
 
 
 class CountedOperator:
@@ -27,15 +56,21 @@ class CountedOperator:
     ----------
     operator : LinearOperator, shape (n, p)
         Any real operator.
-    counter : list of one int
+    counter : ProductCounter
         Where the products are counted; several operators may share it.
     """
 
-    def __init__(self, operator: LinearOperator, counter: list[int]) -> None:
+    def __init__(self, operator: LinearOperator, counter: ProductCounter) -> None:
         self.operator = operator
         self.shape: tuple[int, int] = operator.shape
         self.dtype = _float_dtype(operator)
         self._counter = counter
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a block product takes, where the operator tells it."""
+        tell = getattr(self.operator, "product_cost", None)
+        cost: Cost | None = None if tell is None else tell(k)
+        return cost
 
     def matmat(self, X: FloatArray) -> FloatArray:
         """Return ``A X`` for X of shape ``(p, k)``."""
@@ -66,7 +101,7 @@ class CountedOperator:
         return result
 
     def _product(self, multiply: Any, X: FloatArray) -> FloatArray:
-        self._counter[0] += X.shape[1]
+        self._counter.add(X.shape[1], self.product_cost(X.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
             Y = np.asarray(multiply(X), dtype=self.dtype)
         if not np.isfinite(Y).all():
@@ -111,7 +146,7 @@ class SpectralView:
         positive_semidefinite: bool | None = None,
     ) -> None:
         self.operator = _as_operator(operator)
-        self._counter = [0]
+        self._counter = ProductCounter()
         self._products = CountedOperator(self.operator, self._counter)
         self.n: int = self.operator.shape[0]
         self.dtype = self._products.dtype
@@ -133,7 +168,34 @@ class SpectralView:
     @property
     def n_matvecs(self) -> int:
         """Products of single columns made so far."""
-        return self._counter[0]
+        return self._counter.columns
+
+    @property
+    def product_flops(self) -> float | None:
+        """Flops of one product with the self-adjoint operator, where they are known."""
+        cost = self._products.product_cost()
+        if cost is None:
+            return None
+        return cost.flops if self.self_adjoint else 2.0 * cost.flops
+
+    def whole_cost(self, own: Cost | None) -> Cost | None:
+        """Return what a method takes together with the products made so far.
+
+        Parameters
+        ----------
+        own : Cost or None
+            What it takes beside the products, where that is known.
+
+        Returns
+        -------
+        Cost or None
+            Without the products where their cost is not known.
+        """
+        made = self._counter
+        if not made.known or made.columns == 0:
+            return own
+        flops, memory = (0.0, 0.0) if own is None else (own.flops, own.memory_bytes)
+        return Cost(flops + made.flops, memory + made.memory_bytes)
 
     @property
     def name(self) -> str:
@@ -158,11 +220,18 @@ class SpectralView:
         return [self.operator] if gram is None else [self.operator, gram]
 
     def ask_exact(
-        self, quantity: str, *arguments: Any, max_memory: float, required: bool = False
+        self,
+        quantity: str,
+        *arguments: Any,
+        max_memory: float,
+        max_flops: float = EXACT_FLOPS,
+        required: bool = False,
     ) -> tuple[Any, Cost | None] | None:
         """Ask the sources in turn; see :func:`ask_exact`."""
         for source in self.exact_sources:
-            found = ask_exact(source, quantity, *arguments, max_memory=max_memory)
+            found = ask_exact(
+                source, quantity, *arguments, max_memory=max_memory, max_flops=max_flops
+            )
             if found is not None:
                 return found
         if required:

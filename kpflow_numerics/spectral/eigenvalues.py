@@ -78,7 +78,7 @@ def eigenvalues(
         found = view.ask_exact("eigenvalues", max_memory=memory, required=method == "exact")
         if found is not None:
             values = np.sort(np.asarray(found[0]))[::-1]
-            return SpectrumResult(values, "exact", view.n_matvecs, found[1])
+            return SpectrumResult(values, "exact", view.n_matvecs, view.whole_cost(found[1]))
         method = "dense" if view.self_adjoint and view.smaller_side == view.n else "gram"
     size = view.n if method == "dense" and view.self_adjoint else view.smaller_side
     if size > max_size:
@@ -89,7 +89,7 @@ def eigenvalues(
         )
     values = _dense_values(view, memory) if method == "dense" else _gram_values(view, memory)
     cost = Cost(4 / 3 * size**3, dense_memory(size, view.dtype))
-    return SpectrumResult(values, method, view.n_matvecs, cost)
+    return SpectrumResult(values, method, view.n_matvecs, view.whole_cost(cost))
 
 
 def _dense_values(view: SpectralView, max_memory: float) -> FloatArray:

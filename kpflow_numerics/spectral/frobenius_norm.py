@@ -9,10 +9,17 @@ from typing import Any
 from .._typing import RNGLike
 from .._validation import check_choice, check_integer, check_rng
 from ..results import Estimate
-from ._budget import ask_exact, check_max_memory
+from ._budget import ask_exact, check_max_memory, worthwhile_flops
 from ._view import SpectralView
 from .estimators.forms import squared_norm_form
-from .trace import DEFAULT_PRODUCTS, TRACE_METHODS, known_estimate, trace_of_form
+from .trace import (
+    DEFAULT_PRODUCTS,
+    TRACE_METHODS,
+    check_rtol,
+    known_estimate,
+    side_of,
+    trace_of_form,
+)
 
 _QUANTITY = "Frobenius norm"
 
@@ -22,6 +29,7 @@ def frobenius_norm(
     method: str = "auto",
     *,
     n_matvecs: int = DEFAULT_PRODUCTS,
+    rtol: float | None = None,
     rng: RNGLike = 0,
     max_memory: float | None = None,
     self_adjoint: bool | None = None,
@@ -35,11 +43,14 @@ def frobenius_norm(
     ----------
     op : LinearOperator, array_like or sparse matrix, shape (n, p)
         The operator. It may have ``exact_frobenius_norm()`` and ``factor`` (L with ``op = L L*``).
-    method : {"auto", "exact", "dense", "hutchinson", "hutch++"}
+    method : str
         As in :func:`trace`; the estimators estimate the square, ``tr A* A``, and the error is
-        propagated.
+        propagated. ``"one-sided-forward"`` then samples ``|A z|^2`` and ``"one-sided-reverse"``
+        ``|A* z|^2``.
     n_matvecs, rng, max_memory, self_adjoint
         As in :func:`trace`.
+    rtol : float, optional
+        Accuracy of the norm itself, as in :func:`trace`.
 
     Returns
     -------
@@ -59,14 +70,18 @@ def frobenius_norm(
     view = SpectralView(op, self_adjoint=self_adjoint)
     method = check_choice(method, "method", TRACE_METHODS)
     n_matvecs = check_integer(n_matvecs, "n_matvecs")
+    rtol = check_rtol(rtol)
     memory = check_max_memory(max_memory)
     generator = check_rng(rng)
+    # The square is half as accurate as the norm.
+    of_square = None if rtol is None else 2.0 * rtol
+    form = squared_norm_form(view, forward=side_of(method))
     if method in ("auto", "exact"):
-        exact = _exact(view, memory, required=method == "exact")
+        limit = worthwhile_flops(form.flops, of_square)
+        exact = _exact(view, memory, limit, required=method == "exact")
         if exact is not None:
             return exact
-    form = squared_norm_form(view)
-    square = trace_of_form(form, view, method, n_matvecs, generator, _QUANTITY)
+    square = trace_of_form(form, view, method, n_matvecs, generator, _QUANTITY, memory, of_square)
     value = math.sqrt(max(square.value, 0.0))
     return dataclasses.replace(
         square,
@@ -77,12 +92,15 @@ def frobenius_norm(
     )
 
 
-def _exact(view: SpectralView, max_memory: float, *, required: bool) -> Estimate | None:
+def _exact(
+    view: SpectralView, max_memory: float, max_flops: float, *, required: bool
+) -> Estimate | None:
+    limits = {"max_memory": max_memory, "max_flops": max_flops}
     if not view.self_adjoint and not hasattr(view.operator, "exact_frobenius_norm"):
-        found = view.ask_exact("trace", max_memory=max_memory, required=required)
+        found = view.ask_exact("trace", **limits, required=required)
         value = None if found is None else math.sqrt(found[0])
     else:
-        found = ask_exact(view.operator, "frobenius_norm", max_memory=max_memory, required=required)
+        found = ask_exact(view.operator, "frobenius_norm", **limits, required=required)
         value = None if found is None else float(found[0])
     if found is None or value is None:
         return None

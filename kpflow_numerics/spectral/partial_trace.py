@@ -101,7 +101,13 @@ def partial_trace(
         if found is not None:
             matrix = np.asarray(found[0]).reshape(size, size)
             return ReducedMatrix(
-                matrix, traced, kept, "partial trace", "exact", view.n_matvecs, found[1]
+                matrix,
+                traced,
+                kept,
+                "partial trace",
+                "exact",
+                view.n_matvecs,
+                view.whole_cost(found[1]),
             )
         factor_is_shorter = view.factor is not None and view.factor.shape[1] <= view.n
         method = "gram" if factor_is_shorter else "dense"
@@ -113,7 +119,9 @@ def partial_trace(
     reduce = _by_factor if method == "gram" else _by_unit_vectors
     matrix = reduce(view, lengths, traced, size, max_products)
     cost = Cost(2.0 * view.n * size * (view.n if method == "dense" else 1), needed)
-    return ReducedMatrix(matrix, traced, kept, "partial trace", method, view.n_matvecs, cost)
+    return ReducedMatrix(
+        matrix, traced, kept, "partial trace", method, view.n_matvecs, view.whole_cost(cost)
+    )
 
 
 def uniform_projection(
@@ -187,7 +195,13 @@ def uniform_projection(
     if normalization == "mean":
         matrix /= view.n // size
     return ReducedMatrix(
-        matrix, summed, kept, "uniform projection", "dense", view.n_matvecs, Cost(0.0, needed)
+        matrix,
+        summed,
+        kept,
+        "uniform projection",
+        "dense",
+        view.n_matvecs,
+        view.whole_cost(Cost(0.0, needed)),
     )
 
 

@@ -289,7 +289,7 @@ def _result(
         certificate_value=np.nan if certificate is None else certificate.value,
         certificate_threshold=np.nan if certificate is None else certificate.threshold,
         tolerance=options.tolerance,
-        cost=found.cost,
+        cost=view.whole_cost(found.cost),
     )
 
 
@@ -313,7 +313,7 @@ def _dense_triplets(
         n_matvecs=view.n_matvecs,
         method="dense",
         tolerance=options.tolerance,
-        cost=Cost(6.0 * n * p * min(n, p), 3.0 * n * p * view.dtype.itemsize),
+        cost=view.whole_cost(Cost(6.0 * n * p * min(n, p), 3.0 * n * p * view.dtype.itemsize)),
     )
 
 

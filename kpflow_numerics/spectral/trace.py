@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 
 from .._typing import RNGLike
-from .._validation import check_choice, check_integer, check_rng
+from .._validation import check_choice, check_integer, check_real, check_rng
 from ..results import Cost, Estimate
-from ._budget import DENSE_SIZE, check_max_memory
+from ._budget import (
+    DENSE_SIZE,
+    check_max_memory,
+    check_memory,
+    predicted_products,
+    worthwhile_flops,
+)
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .dense import chunks, unit_columns
-from .estimators.forms import QuadraticForm, trace_form
-from .estimators.hutch_plus_plus import hutch_plus_plus
-from .estimators.hutchinson import hutchinson
-from .estimators.sampled import CONFIDENCE, SampledTrace
+from .estimators.forms import FactorForm, SelfAdjointForm, trace_form
+from .estimators.running import ESTIMATORS, run
+from .estimators.sampled import CONFIDENCE
 
-TRACE_METHODS = ("auto", "exact", "dense", "hutchinson", "hutch++")
+TRACE_METHODS = ("auto", "exact", "dense", *ESTIMATORS)
 """What :func:`trace` and :func:`frobenius_norm` accept as ``method``."""
 
 DEFAULT_PRODUCTS = 90
@@ -29,6 +34,7 @@ def trace(
     method: str = "auto",
     *,
     n_matvecs: int = DEFAULT_PRODUCTS,
+    rtol: float | None = None,
     rng: RNGLike = 0,
     max_memory: float | None = None,
     self_adjoint: bool | None = None,
@@ -43,12 +49,33 @@ def trace(
     op : LinearOperator, array_like or sparse matrix, shape (n, p)
         The operator. It may have ``exact_trace()``, and ``factor`` (L with ``op = L L*``), whose
         products on the smaller side then suffice.
-    method : {"auto", "exact", "dense", "hutchinson", "hutch++"}
-        ``"auto"`` asks the operator; then sums the diagonal (``"dense"``: one product for each
-        unit vector of the smaller side) where that side is at most 2,000; then estimates by
-        Hutch++.
+    method : str
+        ``"exact"``
+            The operator's closed form.
+        ``"dense"``
+            One product for each unit vector of the smaller side.
+        ``"hutchinson"``
+            Mean of ``z* A z``, or of ``|L z|^2`` on the smaller side.
+        ``"one-sided-forward"``, ``"one-sided-reverse"``
+            Mean of ``|L z|^2`` with z on the parameter side, which needs products with the factor
+            only, or of ``|L* z|^2`` with z on the state side, which needs its adjoint only.
+        ``"hutch++"``, ``"xtrace"``, ``"xnystrace"``
+            A part of the range exactly and the rest sampled: more accurate, above all where the
+            spectrum decays. XNysTrace, mostly the best of them, needs a factor.
+        ``"auto"``
+            ``"exact"``, if the operator offers it within `max_memory` and for no more flops than
+            an estimate to 1 % (or to `rtol`) is taken to need: 300 samples, and as many times
+            more as the square of the accuracy; below 1e10 flops in any case. ``"dense"`` by the
+            same comparison. Otherwise Hutch++, or below 12 samples the one-sided form on the
+            smaller side (forward for ``p <= n``; Hutchinson's without a factor). Where the
+            operator does not tell what a product costs, closed forms are taken up to 2e12 flops
+            and unit vectors up to a side of 2,000.
     n_matvecs : int
-        Budget of the estimators, in products of single columns.
+        Budget of the estimators, in products of single columns. It is never exceeded.
+    rtol : float, optional
+        Relative accuracy: the estimators stop when half the width of the 95 % interval is at most
+        this times the value, or at `n_matvecs`. Looked at after 16 samples and at each doubling.
+        Where the budget did not suffice, the interval of the result says so; nothing is raised.
     rng : int, SeedSequence or Generator
         Source of the random probes.
     max_memory : float, optional
@@ -69,46 +96,82 @@ def trace(
     MemoryLimitError
         If the method would take more than `max_memory`.
 
+    Notes
+    -----
+    The cost of the result is that of the method with its products, where the operator tells what
+    a product costs, and without them where it does not. The intervals were tested to hold the
+    truth for 90 % or more of 200 seeds on each of several spectra.
+
     Examples
     --------
     >>> trace(np.diag([3.0, 2.0, 1.0]))
     Estimate(6, dense, 7 products)
+    >>> decaying = np.diag(0.5 ** np.arange(40))
+    >>> trace(decaying, "xtrace", rtol=1e-3, n_matvecs=60, self_adjoint=True).n_matvecs
+    32
     """
     view = SpectralView(op, self_adjoint=self_adjoint)
     method = check_choice(method, "method", TRACE_METHODS)
     n_matvecs = check_integer(n_matvecs, "n_matvecs")
+    rtol = check_rtol(rtol)
     memory = check_max_memory(max_memory)
     generator = check_rng(rng)
+    form = trace_form(view, forward=side_of(method))
     if method in ("auto", "exact"):
-        exact = view.ask_exact("trace", max_memory=memory, required=method == "exact")
+        exact = view.ask_exact(
+            "trace",
+            max_memory=memory,
+            max_flops=worthwhile_flops(form.flops, rtol),
+            required=method == "exact",
+        )
         if exact is not None:
             value, cost = exact
             return known_estimate(float(value), "exact", view, "trace", cost)
-    return trace_of_form(trace_form(view), view, method, n_matvecs, generator, "trace")
+    return trace_of_form(form, view, method, n_matvecs, generator, "trace", memory, rtol)
+
+
+def check_rtol(rtol: float | None) -> float | None:
+    """Return a relative accuracy, or None."""
+    if rtol is None:
+        return None
+    return check_real(rtol, "rtol", minimum=0, maximum=1, open_minimum=True)
+
+
+def side_of(method: str) -> bool | None:
+    """Return whether a method samples forward; None leaves it to the sizes."""
+    return {"one-sided-forward": True, "one-sided-reverse": False}.get(method)
 
 
 def trace_of_form(
-    form: QuadraticForm,
+    form: FactorForm | SelfAdjointForm,
     view: SpectralView,
     method: str,
     n_matvecs: int,
     rng: np.random.Generator,
     quantity: str,
+    max_memory: float,
+    rtol: float | None = None,
 ) -> Estimate:
     """Return the trace of a quadratic form by unit vectors or by an estimator."""
-    if method == "auto":
-        method = "dense" if form.cost * form.size <= max(n_matvecs, DENSE_SIZE) else "hutch++"
     memory = 2.0 * PRODUCT_COLUMNS * (view.n + form.size) * form.dtype.itemsize
+    if method == "auto":
+        method = _cheapest(form, n_matvecs, rtol, max_memory - memory)
     if method == "dense":
         value = 0.0
         for first, last in chunks(form.size):
             value += float(np.sum(form.quadratic(unit_columns(first, last, form.size, form.dtype))))
         cost = Cost(2.0 * view.n * form.size, memory)
         return known_estimate(value, "dense", view, quantity, cost)
-    estimator = hutch_plus_plus if method == "hutch++" else hutchinson
-    sampled: SampledTrace = estimator(form, n_matvecs, rng)
-    columns = n_matvecs // (3 * form.cost) if method == "hutch++" else 0
-    memory += 3.0 * columns * form.size * form.dtype.itemsize
+    estimate = ESTIMATORS[method](form, rng)
+    kept = _kept_bytes(form, method, n_matvecs)
+    check_memory(
+        memory + kept,
+        max_memory,
+        f"{method} with n_matvecs={n_matvecs}",
+        'Use fewer products, or method="hutchinson", which keeps none.',
+    )
+    sampled = run(estimate, n_matvecs, rtol)
+    flops, kept = estimate.work
     return Estimate(
         value=sampled.value,
         lower=sampled.lower,
@@ -118,8 +181,45 @@ def trace_of_form(
         n_matvecs=view.n_matvecs,
         quantity=quantity,
         confidence=CONFIDENCE if sampled.standard_error > 0 else 1.0,
-        cost=Cost(4.0 * form.size * columns * n_matvecs, memory),
+        cost=view.whole_cost(Cost(flops, memory + kept)),
     )
+
+
+def _cheapest(
+    form: FactorForm | SelfAdjointForm, n_matvecs: int, rtol: float | None, room: float
+) -> str:
+    products = form.cost * form.size
+    if form.flops is None:
+        dense = products <= max(n_matvecs, DENSE_SIZE)
+    else:
+        limit = worthwhile_flops(form.flops, rtol)
+        dense = form.size * form.flops <= limit or products <= min(
+            n_matvecs, predicted_products(rtol)
+        )
+    if dense:
+        return "dense"
+    few = n_matvecs < 12 * form.cost
+    if few or _kept_bytes(form, "hutch++", n_matvecs) > room:
+        if isinstance(form, SelfAdjointForm) or form.cost > 1:
+            return "hutchinson"
+        return "one-sided-forward" if form.forward else "one-sided-reverse"
+    return "hutch++"
+
+
+def _kept_bytes(form: FactorForm | SelfAdjointForm, method: str, n_matvecs: int) -> float:
+    """Return what an estimator keeps beside the block that it multiplies."""
+    larger = form.image_size if isinstance(form, FactorForm) else form.size
+    columns = min(n_matvecs / form.cost, 3.0 * form.size)
+    match method:
+        case "hutch++":
+            numbers = columns * form.size
+        case "xtrace":
+            numbers = columns * (form.size + larger)
+        case "xnystrace":
+            numbers = columns * (2.0 * form.size + larger)
+        case _:
+            numbers = columns
+    return numbers * form.dtype.itemsize
 
 
 def known_estimate(
@@ -131,4 +231,5 @@ def known_estimate(
     recipe: str = "",
 ) -> Estimate:
     """Return a value that is exact to rounding."""
-    return Estimate(value, value, value, 0.0, method, view.n_matvecs, quantity, recipe, cost=cost)
+    whole = view.whole_cost(cost)
+    return Estimate(value, value, value, 0.0, method, view.n_matvecs, quantity, recipe, cost=whole)

@@ -14,6 +14,9 @@ from ...testing import default_tolerance
 CONFIDENCE = 0.95
 """Probability with which the intervals of the estimators hold the truth."""
 
+LEAST_SAMPLES = 16
+"""An adaptive estimate does not stop before this many samples: fewer can look too good."""
+
 # Number of samples, and how many standard errors the interval reaches to the side of the short
 # tail and to that of the long one; see interval_reach.
 _REACH = np.array(
@@ -113,8 +116,9 @@ def mean_of_probes(
     dtype : dtype
         Precision of the products.
     positive : bool
-        Whether what is sampled cannot be negative: its long tail is then above, and the interval
-        begins at `known` at the lowest. Otherwise the long tail is where the samples have it.
+        Whether what is sampled cannot be negative: the interval then begins at `known` at the
+        lowest, and always has its long reach above. It has it where the samples have their long
+        tail in any case.
     """
     count = len(samples)
     if count == 0:
@@ -123,9 +127,10 @@ def mean_of_probes(
     error = float(np.std(samples, ddof=1)) / math.sqrt(count)
     rounding = default_tolerance(dtype, size) * max(abs(value), abs(known))
     below, above = interval_reach(count)
-    if not positive and float(np.sum((samples - np.mean(samples)) ** 3)) < 0:
-        below, above = above, below
+    if float(np.sum((samples - np.mean(samples)) ** 3)) < 0:
+        # Probes of fixed length have a long tail below where G is nearly a multiple of 1.
+        below, above = above, above if positive else below
     lower = value - below * error - rounding
     if positive:
-        lower = max(lower, min(known, value))
+        lower = max(lower, min(known, value) - rounding)
     return SampledTrace(value, lower, value + above * error + rounding, max(error, rounding))
