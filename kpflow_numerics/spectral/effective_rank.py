@@ -18,15 +18,27 @@ from .._validation import (
 )
 from ..results import Cost, EigenResult, Estimate
 from ._bounded import certain_bounds, check_positive
-from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, ask_exact, check_max_memory, dense_memory
-from ._view import SpectralView
+from ._budget import (
+    CHEAP_FLOPS,
+    DENSE_SIZE,
+    LARGEST_DENSE_SIZE,
+    ask_exact,
+    check_max_memory,
+    check_memory,
+    dense_memory,
+)
+from ._view import PRODUCT_COLUMNS, SpectralView
 from .brackets import rank_bracket
 from .eigenvalues import eigenvalues
 from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
-from .sampled_rank import CONFIDENCE, sampled_participation_ratio
+from .sampled_rank import (
+    CONFIDENCE,
+    estimated_participation_ratio,
+    sampled_participation_ratio,
+)
 from .trace import DEFAULT_PRODUCTS, known_estimate
 
-RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds")
+RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds", "hutchinson", "hutch++")
 """What :func:`effective_rank` accepts as ``method``."""
 
 DEFAULT_PAIRS = 20
@@ -69,12 +81,13 @@ def effective_rank(
         may have ``gram``, the operator ``A A*`` with such methods.
     recipe : {"participation-ratio", "variance-95", "variance-95-interpolated", "entropy", "stable"}
         The recipe.
-    method : {"auto", "exact", "dense", "gram", "bounds"}
+    method : {"auto", "exact", "dense", "gram", "bounds", "hutchinson", "hutch++"}
         ``"exact"`` asks the operator; ``"dense"`` and ``"gram"`` compute the whole spectrum;
         ``"bounds"`` takes the trace and the leading `n_pairs` eigenpairs, which leave a certain
-        interval. ``"auto"`` takes the first of them that is affordable. Where the trace has to be
-        estimated, the bounds hold with 95 % probability, and `method` of the result names the
-        estimator.
+        interval. ``"hutchinson"`` and ``"hutch++"`` sample a participation ratio, the second
+        after a sketch of the range, with a jackknife error. ``"auto"`` takes the first of the
+        others that is affordable. Where the trace has to be estimated, the bounds hold with 95 %
+        probability, and `method` of the result names the estimator.
     weighting : {"eigenvalue", "root", "squared"}
         What the weights are; the bounds know ``"eigenvalue"`` only.
     n_pairs : int
@@ -83,11 +96,12 @@ def effective_rank(
         Leading eigenpairs of this operator that are known already, for the bounds in the place of
         `n_pairs` new ones. Their products are not counted again.
     rtol : float, optional
-        Half the width of the bounds relative to their middle; more eigenpairs are found until
-        they are as close. Where that cannot be (the spectrum decays too slowly for the memory)
-        the result is what could be had: compare its `lower` and `upper`.
+        Half the width of the interval relative to the value: more eigenpairs are found, or more
+        samples drawn, until it is as narrow. Where that cannot be (the spectrum decays too slowly
+        for the memory, the budget is spent) the result is what could be had: compare its `lower`
+        and `upper`.
     n_matvecs : int
-        Budget of the estimator of the trace, where it is needed.
+        Budget of the estimators, and of that of the trace, where the bounds need one.
     n_samples : int
         Products spent on sampling what the eigenpairs leave of the norm, where the bounds of a
         participation ratio are further apart than 10 % of it; `method` of the result is then
@@ -156,6 +170,8 @@ def effective_rank(
             generator,
             memory,
         )
+    if method in ("hutchinson", "hutch++"):
+        return _sampled(view, recipe, weighting, method, n_matvecs, rtol, generator, memory)
     spectrum = eigenvalues(
         view.operator,
         method,
@@ -217,6 +233,48 @@ def _cheapest(view: SpectralView, weighting: str, max_memory: float, max_size: i
     if size <= limit and dense_memory(size, view.dtype) <= max_memory:
         return "dense" if view.self_adjoint and size == view.n else "gram"
     return "bounds"
+
+
+def _sampled(
+    view: SpectralView,
+    recipe: str,
+    weighting: str,
+    method: str,
+    n_matvecs: int,
+    rtol: float | None,
+    rng: np.random.Generator,
+    max_memory: float,
+) -> Estimate:
+    if recipe != "participation-ratio" or weighting != "eigenvalue":
+        raise InputError(
+            f"method={method!r} samples a participation ratio of eigenvalues; got "
+            f'recipe={recipe!r} and weighting={weighting!r}. Use method="bounds", or the whole '
+            "spectrum."
+        )
+    columns = n_matvecs / 3 if method == "hutch++" else 0.0
+    memory = (2.0 * columns + 3.0 * PRODUCT_COLUMNS) * view.n * view.dtype.itemsize
+    check_memory(memory, max_memory, f"{method} with n_matvecs={n_matvecs}", "Use fewer products.")
+    trace_known = view.ask_exact("trace", max_memory=max_memory, max_flops=CHEAP_FLOPS)
+    found = estimated_participation_ratio(
+        view,
+        n_matvecs,
+        rng,
+        sketched=method == "hutch++",
+        rtol=rtol,
+        trace=None if trace_known is None else float(trace_known[0]),
+    )
+    return Estimate(
+        value=found.value,
+        lower=found.lower,
+        upper=found.upper,
+        standard_error=found.standard_error,
+        method=method,
+        n_matvecs=view.n_matvecs,
+        quantity=_QUANTITY,
+        recipe=recipe,
+        confidence=CONFIDENCE if found.standard_error > 0 else 1.0,
+        cost=view.whole_cost(Cost(4.0 * view.n * columns * n_matvecs, memory)),
+    )
 
 
 def _bounds(
