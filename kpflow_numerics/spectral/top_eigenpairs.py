@@ -138,7 +138,7 @@ def eigen_result(view: SpectralView, options: Options) -> EigenResult:
         certificate_value=np.nan if certificate is None else certificate.value,
         certificate_threshold=np.nan if certificate is None else certificate.threshold,
         tolerance=options.tolerance,
-        cost=found.cost,
+        cost=view.whole_cost(found.cost),
     )
 
 

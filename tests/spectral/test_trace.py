@@ -1,22 +1,33 @@
 import numpy as np
 import pytest
 
-from kpflow_numerics._validation import InputError
+from kpflow_numerics._validation import InputError, MemoryLimitError
 from kpflow_numerics.results import Cost
-from kpflow_numerics.spectral import TRACE_METHODS, frobenius_norm, trace
+from kpflow_numerics.spectral import (
+    TRACE_METHODS,
+    eigenvalues,
+    frobenius_norm,
+    top_eigenpairs,
+    trace,
+)
 from kpflow_numerics.spectral._view import SpectralView
 from kpflow_numerics.spectral.estimators.forms import (
     FactorForm,
     GramForm,
     SelfAdjointForm,
     chunk_widths,
+    on_sphere,
     random_signs,
     squared_norm_form,
     trace_form,
 )
 from kpflow_numerics.spectral.estimators.hutch_plus_plus import hutch_plus_plus
 from kpflow_numerics.spectral.estimators.hutchinson import hutchinson
+from kpflow_numerics.spectral.estimators.leave_one_out import GrowingQR
+from kpflow_numerics.spectral.estimators.running import ESTIMATORS as ESTIMATORS_BY_NAME
 from kpflow_numerics.spectral.estimators.sampled import mean_of_probes
+from kpflow_numerics.spectral.estimators.xnystrace import xnystrace
+from kpflow_numerics.spectral.estimators.xtrace import xtrace
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.spectra import (
     SPECTRA,
@@ -29,6 +40,8 @@ from tests.cases.spectra import (
 
 DTYPES = [np.float32, np.float64]
 ESTIMATORS = ["hutchinson", "hutch++"]
+EXCHANGEABLE = ["xtrace", "xnystrace"]
+ONE_SIDED = ["one-sided-forward", "one-sided-reverse"]
 
 
 def operators(dtype):
@@ -179,6 +192,241 @@ def test_hutchinson_of_a_diagonal_is_exact_and_allows_for_rounding():
     assert found.standard_error <= default_tolerance("float64", 50) * found.value
 
 
+def naive_xtrace(matrix, tests):
+    """Return the leave-one-out estimates of the paper, each from its own decomposition."""
+    n, count = tests.shape
+    estimates = []
+    for i in range(count):
+        Q = np.linalg.qr(matrix @ np.delete(tests, i, axis=1))[0]
+        z = tests[:, i] - Q @ (Q.T @ tests[:, i])
+        z *= np.sqrt(n - count + 1) / np.linalg.norm(z)
+        estimates.append(np.trace(Q.T @ matrix @ Q) + z @ matrix @ z)
+    return np.array(estimates)
+
+
+def naive_xnystrace(matrix, tests):
+    n, count = tests.shape
+    estimates = []
+    for i in range(count):
+        others = np.delete(tests, i, axis=1)
+        Y = matrix @ others
+        left = Y @ np.linalg.solve(others.T @ Y, Y.T)
+        Q = np.linalg.qr(others)[0]
+        z = tests[:, i] - Q @ (Q.T @ tests[:, i])
+        z *= np.sqrt(n - count + 1) / np.linalg.norm(z)
+        estimates.append(np.trace(left) + z @ (matrix - left) @ z)
+    return np.array(estimates)
+
+
+def test_xtrace_is_its_definition_on_the_same_random_numbers():
+    matrix = with_eigenvalues(SPECTRA["indefinite"][0])
+    form = SelfAdjointForm(SpectralView(matrix, self_adjoint=True))
+    found = xtrace(form, 13, np.random.default_rng(7))
+    tests = on_sphere(len(matrix), 6, matrix.dtype, np.random.default_rng(7))
+    assert found.value == pytest.approx(np.mean(naive_xtrace(matrix, tests)))
+
+
+def test_exchangeable_estimates_with_a_factor_are_their_definitions():
+    factor = with_singular_values(1 / (1 + np.arange(30.0)), (50, 30))
+    form = trace_form(SpectralView(gram_operator(factor)))
+    matrix = factor.T @ factor
+    for estimator, naive, budget in (
+        (xtrace, naive_xtrace, 20),
+        (xnystrace, naive_xnystrace, 13),
+    ):
+        found = estimator(form, budget, np.random.default_rng(7))
+        tests = on_sphere(30, 6, matrix.dtype, np.random.default_rng(7))
+        assert found.value == pytest.approx(np.mean(naive(matrix, tests)))
+
+
+def test_the_jackknife_leaves_one_test_vector_out_of_everything():
+    matrix = with_eigenvalues(SPECTRA["slow decay"][0])
+    form = SelfAdjointForm(SpectralView(matrix, self_adjoint=True))
+    found = xtrace(form, 12, np.random.default_rng(7))
+    tests = on_sphere(len(matrix), 6, matrix.dtype, np.random.default_rng(7))
+    sample = np.std(naive_xtrace(matrix, tests), ddof=1) / np.sqrt(6)
+    means = [np.mean(naive_xtrace(matrix, np.delete(tests, i, axis=1))) for i in range(6)]
+    jackknife = np.sqrt(5 * np.var(means))
+    assert found.standard_error == pytest.approx(np.sqrt(sample * jackknife))
+
+
+@pytest.mark.parametrize("method", EXCHANGEABLE)
+@pytest.mark.parametrize("rank", [0, 1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exchangeable_estimates_are_exact_where_the_sketch_holds_the_range(method, rank, dtype):
+    factor = with_singular_values(np.ones(rank), (60, 40), dtype)
+    for op in (factor, gram_operator(factor)):
+        found = trace(op, method, n_matvecs=24, rng=7)
+        allowed = 10 * default_tolerance(dtype, 60) * max(rank, 1)
+        assert abs(found.value - rank) <= allowed
+        assert found.standard_error <= allowed
+
+
+@pytest.mark.parametrize("method", EXCHANGEABLE)
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_exchangeable_estimates_are_exact_where_the_budget_spans_the_space(method, size):
+    factor = np.random.default_rng(7).standard_normal((9, size))
+    for op in (factor, factor.T.copy()):
+        found = trace(op, method, n_matvecs=100)
+        assert found.is_exact
+        assert found.value == pytest.approx(np.sum(factor**2))
+        assert found.n_matvecs <= 3 * size
+    with pytest.raises(InputError, match="needs a factor L"):
+        trace(np.diag([1.0, 2.0]), "xnystrace", self_adjoint=True)
+
+
+@pytest.mark.parametrize("method", [*ESTIMATORS, *EXCHANGEABLE])
+def test_more_products_continue_an_estimate(method):
+    form = trace_form(
+        SpectralView(gram_operator(with_singular_values(0.9 ** np.arange(40), (60, 40))))
+    )
+    estimate = ESTIMATORS_BY_NAME[method](form, np.random.default_rng(7))
+    errors = []
+    for _ in range(3):
+        estimate.extend(24)
+        errors.append(estimate.result().standard_error)
+    assert estimate.used == 72
+    assert errors[2] < errors[1] < errors[0]
+
+
+def test_growing_decompositions_are_those_of_all_columns():
+    rng = np.random.default_rng(7)
+    columns = rng.standard_normal((20, 9))
+    columns[:, 6] = columns[:, 1]
+    grown = GrowingQR(20, np.dtype(float))
+    for part in (columns[:, :3], columns[:, 3:7], columns[:, 7:]):
+        grown.append(part)
+    assert pytest.approx(columns) == grown.Q @ grown.R
+    assert pytest.approx(np.eye(9)) == grown.Q.T @ grown.Q
+
+
+@pytest.mark.parametrize(
+    ("method", "budget", "used"),
+    [
+        ("hutchinson", 11, 11),
+        ("hutch++", 13, 13),
+        ("hutch++", 14, 14),
+        ("hutch++", 15, 15),
+        ("xtrace", 14, 12),
+        ("xnystrace", 15, 14),
+        ("one-sided-forward", 7, 7),
+        ("one-sided-reverse", 7, 7),
+    ],
+)
+def test_budgets_are_used(method, budget, used):
+    op = Operator(with_singular_values(1 / (1 + np.arange(30.0)), (50, 30)), self_adjoint=False)
+    assert trace(op, method, n_matvecs=budget).n_matvecs == op.columns == used
+
+
+@pytest.mark.parametrize("method", ONE_SIDED)
+def test_one_sided_estimates_need_products_with_one_side_only(method):
+    factor = np.random.default_rng(7).standard_normal((30, 20))
+    left_out = "_rmatmat" if method == "one-sided-forward" else "_matmat"
+
+    def fail(x):
+        raise AssertionError("the other side was multiplied")
+
+    op = Operator(factor, self_adjoint=False)
+    setattr(op, left_out, fail)
+    found = trace(op, method, n_matvecs=40, rng=7)
+    assert abs(found.value - np.sum(factor**2)) <= 5 * found.standard_error
+    norm = frobenius_norm(op, method, n_matvecs=40, rng=7)
+    assert norm.value == pytest.approx(np.sqrt(found.value))
+    with pytest.raises(InputError, match="One-sided estimates need a factor L"):
+        trace(np.eye(3), method, self_adjoint=True)
+
+
+class Priced(Operator):
+    """An operator that tells what a product costs."""
+
+    def __init__(self, matrix, flops, **knows):
+        super().__init__(matrix, **knows)
+        self.flops = flops
+
+    def product_cost(self, k=1):
+        return Cost(self.flops * k, 8.0 * k)
+
+
+@pytest.mark.parametrize(
+    ("exact_flops", "rtol", "method"),
+    [
+        (2.9e11, None, "exact"),
+        (3.1e11, None, "hutch++"),
+        (2.9e9, 0.1, "exact"),
+        (1.1e10, 0.1, "hutch++"),
+        (2.9e13, 0.001, "exact"),
+        (3.1e13, 0.001, "hutch++"),
+    ],
+)
+def test_auto_compares_the_closed_form_with_an_estimate(exact_flops, rtol, method):
+    values = 1 / (1 + np.arange(500.0))
+    for quantity, function in (("trace", trace), ("frobenius_norm", frobenius_norm)):
+        op = Priced(
+            np.diag(values),
+            1e9,
+            self_adjoint=True,
+            positive_semidefinite=True,
+            **knows_exactly(quantity, 7.0, Cost(exact_flops, 1.0)),
+        )
+        half = None if rtol is None or quantity == "trace" else rtol / 2
+        found = function(op, rtol=rtol if quantity == "trace" else half, n_matvecs=30)
+        if method == "hutch++" and rtol == 0.001:
+            # Unit vectors are cheaper than the 30,000 samples that this accuracy takes.
+            assert found.method == "dense"
+            continue
+        assert found.method == method
+        if method == "exact":
+            assert found.cost == Cost(exact_flops, 1.0)
+
+
+def test_a_closed_form_that_needs_too_much_memory_is_not_taken():
+    cost = Cost(10.0, 1e9)
+    op = Operator(np.eye(50), self_adjoint=True, **knows_exactly("trace", 50.0, cost))
+    assert trace(op, max_memory=1e8).method == "dense"
+    assert trace(op, max_memory=2e9).method == "exact"
+
+
+@pytest.mark.parametrize("budget", [11, 40])
+def test_auto_takes_the_smaller_side_for_few_products(budget):
+    # A broadcast matrix of 4000 x 3000 takes no memory.
+    tall = Operator(np.broadcast_to(np.float64(0.5), (4000, 3000)), self_adjoint=False)
+    wide = Operator(np.broadcast_to(np.float64(0.5), (3000, 4000)), self_adjoint=False)
+    expected = ["one-sided-forward", "one-sided-reverse"] if budget == 11 else ["hutch++"] * 2
+    assert [trace(op, n_matvecs=budget).method for op in (tall, wide)] == expected
+
+
+@pytest.mark.parametrize("method", [*ESTIMATORS, *EXCHANGEABLE])
+@pytest.mark.parametrize("function", [trace, frobenius_norm])
+def test_adaptive_estimates_stop_when_they_are_accurate_or_spent(function, method):
+    factor = with_singular_values(0.95 ** np.arange(150), (300, 200))
+    loose = function(factor, method, rtol=0.2, n_matvecs=400, rng=7)
+    tight = function(factor, method, rtol=0.02, n_matvecs=4000, rng=7)
+    assert loose.n_matvecs < tight.n_matvecs < 4000
+    for found, rtol in ((loose, 0.2), (tight, 0.02)):
+        assert found.upper - found.lower <= 2.02 * rtol * found.value
+    spent = function(factor, "hutchinson", rtol=1e-4, n_matvecs=50, rng=7)
+    assert 48 <= spent.n_matvecs <= 50
+    assert spent.upper - spent.lower > 2e-4 * spent.value
+
+
+def test_the_cost_counts_the_products():
+    matrix = with_eigenvalues(1 / (1 + np.arange(40.0)))
+    op = Priced(matrix, 1e6, self_adjoint=True)
+    plain = trace(Operator(matrix, self_adjoint=True), "hutch++", n_matvecs=20).cost
+    whole = trace(op, "hutch++", n_matvecs=20).cost
+    assert whole.flops == plain.flops + 20e6
+    assert whole.memory_bytes > plain.memory_bytes
+    assert trace(op, "dense").cost.flops == 40e6 + 2 * 40**2
+    assert top_eigenpairs(op, 3).cost.flops >= 40e6
+    assert eigenvalues(op).cost.flops >= 40e6
+
+
+@pytest.mark.parametrize("method", ["hutch++", "xtrace"])
+def test_memory_is_refused(method):
+    with pytest.raises(MemoryLimitError, match=r"with n_matvecs=90 needs.*hutchinson"):
+        trace(np.eye(500), method, max_memory=1.1e6, self_adjoint=True)
+
+
 @pytest.mark.parametrize("method", ["auto", "exact"])
 def test_the_operator_is_asked(method):
     cost = Cost(5.0, 6.0)
@@ -248,6 +496,10 @@ def test_intervals_of_nothing_sampled():
         ({"method": "hutchinson", "n_matvecs": 1}, "n_matvecs must be at least 2 for Hutchinson"),
         ({"method": "hutch++", "n_matvecs": 3}, r"n_matvecs must be at least 4 for Hutch\+\+"),
         ({"n_matvecs": 0}, "n_matvecs must be at least 1"),
+        ({"method": "xtrac"}, "Did you mean 'xtrace'"),
+        ({"method": "xtrace", "n_matvecs": 3}, "n_matvecs must be at least [46] for XTrace"),
+        ({"rtol": 0}, "rtol must be finite and greater than 0"),
+        ({"rtol": 1.5}, "rtol must be.*at most 1"),
         ({"max_memory": 0}, "max_memory must be"),
     ],
 )
