@@ -23,10 +23,15 @@ from ._view import SpectralView
 from .block_krylov import Progress, RitzBasis, advance, basis_capacity, first_block
 from .certificate import Certificate, certificate_threshold
 
-DIAGONAL_BLOCK_COLUMNS = 8
-"""Columns by which the space of every diagonal block grows with a product."""
+DIAGONAL_BLOCK_COLUMNS = 4
+"""Columns by which the space of every diagonal block grows with a product.
+
+Within a block eigenvalues are seldom repeated, and a deep space finds close ones with fewer
+products than a wide one.
+"""
 
 _SMALLEST_BLOCK = 4
+_CAPACITY_BLOCKS = 2 * DIAGONAL_BLOCK_COLUMNS
 
 
 def n_diagonal_blocks(view: SpectralView) -> int:
@@ -42,12 +47,16 @@ def n_diagonal_blocks(view: SpectralView) -> int:
 
 @dataclass(frozen=True, eq=False)
 class BlockPairs:
-    """Leading Ritz pairs of every diagonal block; ``values[b]`` descending, `used` products."""
+    """Leading Ritz pairs of every diagonal block; ``values[b]`` descending, `used` products.
+
+    `scale` is the largest absolute Ritz value met.
+    """
 
     values: list[FloatArray]
     vectors: list[FloatArray]
     converged: bool
     used: int
+    scale: float
 
 
 class BlockSpace:
@@ -240,6 +249,7 @@ def krylov_of_blocks(
         [space.vectors(count) for space, count in zip(spaces, wanted, strict=True)],
         converged,
         used,
+        scale,
     )
 
 
@@ -260,11 +270,12 @@ def _advance_all(
 
 
 def rayleigh_ritz_of_blocks(
-    view: SpectralView, vectors: Sequence[FloatArray], k: int
+    view: SpectralView, vectors: Sequence[FloatArray], k: int, scale: float
 ) -> tuple[Pairs, list[FloatArray]]:
     """Return the k leading Ritz pairs of all blocks together, and their vectors in each block.
 
-    From as many products as the block with most vectors has.
+    From as many products as the block with most vectors has; `scale` is a lower bound of the
+    operator's norm.
     """
     bases = [orthonormalise(each) for each in vectors]
     all_values, all_norms = [], []
@@ -285,7 +296,7 @@ def rayleigh_ritz_of_blocks(
         kept.append(basis[:, : len(columns)])
         result[number][:, columns] = kept[-1]
     values = np.concatenate(all_values)[order]
-    norm = max(view.norm_estimate, float(np.max(np.abs(values), initial=0.0)))
+    norm = max(view.norm_estimate, scale, float(np.max(np.abs(values), initial=0.0)))
     norms = np.concatenate(all_norms)[order]
     return Pairs(values, result.reshape(view.n, len(order)), norms, norm), kept
 
@@ -374,7 +385,7 @@ def block_diagonal_pairs(
     """
     n_blocks = n_diagonal_blocks(view)
     size, block = view.n // n_blocks, DIAGONAL_BLOCK_COLUMNS
-    capacity = basis_capacity(view.n, k, view.dtype, max_memory, block, largest=size)
+    capacity = basis_capacity(view.n, k, view.dtype, max_memory, _CAPACITY_BLOCKS, largest=size)
     begin = None if start is None else list(start.reshape(n_blocks, size, -1))
     remaining = max_products
     certificate = None
@@ -391,7 +402,7 @@ def block_diagonal_pairs(
             start=begin,
         )
         remaining -= found.used
-        pairs, kept = rayleigh_ritz_of_blocks(view, found.vectors, k)
+        pairs, kept = rayleigh_ritz_of_blocks(view, found.vectors, k, found.scale)
         certificate, outside = certify_blocks(
             view, pairs, kept, tolerance=tolerance, rng=rng, n_products=certificate_products
         )
@@ -402,5 +413,5 @@ def block_diagonal_pairs(
             for each in zip(kept, outside, strict=True)
         ]
     flops = 12.0 * view.n * capacity * (max_products - remaining)
-    memory = (2.0 * capacity + 6 * block) * view.n * view.dtype.itemsize
+    memory = (2.0 * capacity + 6 * _CAPACITY_BLOCKS) * view.n * view.dtype.itemsize
     return pairs, certificate, Cost(flops, memory)

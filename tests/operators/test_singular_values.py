@@ -12,7 +12,7 @@ from kpflow_numerics.testing import assert_singular_triplets, default_tolerance
 from tests.cases.cells import CELL_CASES, FLOAT32_CASES, CellCase
 from tests.cases.operators import dense_network
 
-METHODS = ("auto", "dense", "block-diagonal", "block-krylov")
+METHODS = ("auto", "block-diagonal", "block-krylov")
 
 
 @pytest.mark.parametrize("case", CELL_CASES, ids=str)
