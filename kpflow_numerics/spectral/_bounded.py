@@ -27,6 +27,9 @@ from .trace import known_estimate, trace
 Bracket = Callable[[float, EigenResult], tuple[float, float]]
 """Bounds of a quantity from the trace and the leading eigenpairs."""
 
+DEFAULT_PAIRS = 20
+"""Eigenpairs that bounds are made from unless told otherwise."""
+
 TRACE_WIDTH = 1e-4
 """Relative width of certain bounds of the trace where no width of the result is asked for."""
 

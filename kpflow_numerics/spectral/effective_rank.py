@@ -17,7 +17,7 @@ from .._validation import (
     check_rng,
 )
 from ..results import Cost, EigenResult, Estimate
-from ._bounded import certain_bounds, check_positive
+from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import (
     CHEAP_FLOPS,
     DENSE_SIZE,
@@ -40,9 +40,6 @@ from .trace import DEFAULT_PRODUCTS, known_estimate
 
 RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds", "hutchinson", "hutch++")
 """What :func:`effective_rank` accepts as ``method``."""
-
-DEFAULT_PAIRS = 20
-"""Eigenpairs that the bounds are made from unless told otherwise."""
 
 WIDE_BOUNDS = 0.1
 """Where bounds are further apart than this share of the rank, sampling can narrow them."""

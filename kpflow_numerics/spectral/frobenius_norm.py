@@ -6,11 +6,15 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from .._typing import RNGLike
-from .._validation import check_choice, check_integer, check_rng
-from ..results import Estimate
+from .._validation import InputError, check_choice, check_integer, check_rng
+from ..results import EigenResult, Estimate
+from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import ask_exact, check_max_memory, worthwhile_flops
 from ._view import SpectralView
+from .brackets import norm_bracket
 from .estimators.forms import squared_norm_form
 from .trace import (
     DEFAULT_PRODUCTS,
@@ -30,9 +34,11 @@ def frobenius_norm(
     *,
     n_matvecs: int = DEFAULT_PRODUCTS,
     rtol: float | None = None,
+    n_pairs: int = DEFAULT_PAIRS,
     rng: RNGLike = 0,
     max_memory: float | None = None,
     self_adjoint: bool | None = None,
+    positive_semidefinite: bool | None = None,
 ) -> Estimate:
     """Return the Frobenius norm of an operator: the root of the sum of its squared singular values.
 
@@ -46,11 +52,17 @@ def frobenius_norm(
     method : str
         As in :func:`trace`; the estimators estimate the square, ``tr A* A``, and the error is
         propagated. ``"one-sided-forward"`` then samples ``|A z|^2`` and ``"one-sided-reverse"``
-        ``|A* z|^2``.
+        ``|A* z|^2``. ``"bounds"`` takes the trace and leading eigenpairs of a positive
+        semi-definite operator, which leave a certain interval.
     n_matvecs, rng, max_memory, self_adjoint
         As in :func:`trace`.
     rtol : float, optional
-        Accuracy of the norm itself, as in :func:`trace`.
+        Accuracy of the norm itself, as in :func:`trace`; for bounds half their distance, until
+        which more eigenpairs are found.
+    n_pairs : int
+        Eigenpairs that bounds begin with.
+    positive_semidefinite : bool, optional
+        Overrides the operator's flag, which the bounds need.
 
     Returns
     -------
@@ -67,14 +79,17 @@ def frobenius_norm(
     >>> frobenius_norm([[3.0, 0.0], [0.0, 4.0]])
     Estimate(5, dense, 6 products)
     """
-    view = SpectralView(op, self_adjoint=self_adjoint)
+    view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
     method = check_choice(method, "method", TRACE_METHODS)
     n_matvecs = check_integer(n_matvecs, "n_matvecs")
     rtol = check_rtol(rtol)
+    n_pairs = check_integer(n_pairs, "n_pairs")
     memory = check_max_memory(max_memory)
     generator = check_rng(rng)
     # The square is half as accurate as the norm.
     of_square = None if rtol is None else 2.0 * rtol
+    if method == "bounds":
+        return _bounds(view, n_pairs, rtol, n_matvecs, generator, memory)
     form = squared_norm_form(view, forward=side_of(method))
     if method in ("auto", "exact"):
         limit = worthwhile_flops(form.flops, of_square)
@@ -89,6 +104,51 @@ def frobenius_norm(
         lower=math.sqrt(max(square.lower, 0.0)),
         upper=math.sqrt(max(square.upper, 0.0)),
         standard_error=square.standard_error / (2 * value) if value > 0 else 0.0,
+    )
+
+
+def _bounds(
+    view: SpectralView,
+    n_pairs: int,
+    rtol: float | None,
+    n_matvecs: int,
+    rng: np.random.Generator,
+    max_memory: float,
+) -> Estimate:
+    if not view.self_adjoint:
+        raise InputError(
+            f'method="bounds" needs a positive semi-definite operator; this {view.name} is not '
+            "self-adjoint, and its norm is the root of its trace: see trace()."
+        )
+    check_positive(view, "the trace")
+    rank_bound = view.smaller_side
+
+    def bracket(total: float, pairs: EigenResult) -> tuple[float, float]:
+        return norm_bracket(
+            total, pairs.values, pairs.residual_norms, rank_bound, complete=pairs.complete
+        )
+
+    found = certain_bounds(
+        view,
+        bracket,
+        n_pairs=n_pairs,
+        known_pairs=None,
+        rtol=rtol,
+        n_matvecs=n_matvecs,
+        rng=rng,
+        max_memory=max_memory,
+    )
+    certified = found.trace.is_certified
+    return Estimate(
+        value=(found.lower + found.upper) / 2,
+        lower=found.lower,
+        upper=found.upper,
+        standard_error=found.slope * found.trace.standard_error,
+        method="bounds" if certified else f"bounds, trace by {found.trace.method}",
+        n_matvecs=found.n_matvecs + view.n_matvecs,
+        quantity=_QUANTITY,
+        confidence=found.trace.confidence,
+        cost=found.cost,
     )
 
 

@@ -492,7 +492,7 @@ class TestBounds:
     ("options", "message"),
     [
         ({"recipe": "participation"}, r"recipe must be one of.*Did you mean"),
-        ({"method": "hutch++"}, "method must be one of"),
+        ({"method": "xtrace"}, "method must be one of"),
         ({"weighting": "sigma"}, "weighting must be one of"),
         ({"n_pairs": 0}, "n_pairs must be at least 1"),
         ({"max_size": 2, "method": "dense"}, "larger than max_size=2"),
