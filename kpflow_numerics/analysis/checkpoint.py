@@ -220,7 +220,7 @@ def analyze_network(
         each two of them), ``"rank-bound"`` (each weight site of K, see :func:`rank_bounds`),
         ``"schmidt-rank"`` (K's, see :func:`schmidt_decomposition`) and ``"lyapunov"`` (the
         exponents and the Kaplan-Yorke dimension). The first three are the default, whose closed
-        forms the ranks need anyway; an alignment whose closed form takes more than 1e11 flops is
+        forms the ranks need anyway; an alignment whose closed form takes more than 5e9 flops is
         sampled with 30 products.
     n_eigenpairs : int
         Leading eigenpairs of K, P P* and the NTK, at most the rank that each can have. More of

@@ -37,8 +37,8 @@ DEFAULT_QUANTITIES = ("trace", "frobenius-norm", "alignment")
 SAMPLED_PRODUCTS = 30
 """Products that an analysis spends on a quantity that has no affordable closed form."""
 
-CHEAP_FLOPS = 1e11
-"""An analysis samples an alignment whose closed form takes more flops: some seconds."""
+CHEAP_FLOPS = 5e9
+"""An analysis samples an alignment whose closed form takes more flops: some tenths of a second."""
 
 _FORMS = ("trace", "trace_bounds", "frobenius_norm")
 

@@ -19,7 +19,7 @@ CERTAIN = "certain"
 PROBABLE = "probable"
 
 _BANDS: dict[str, Any] = {CERTAIN: {"alpha": 0.25}, PROBABLE: {"alpha": 0.1}}
-_BARS: dict[str, Any] = {CERTAIN: {"linestyle": "-"}, PROBABLE: {"linestyle": (0, (2.5, 1.5))}}
+_BARS: dict[str, Any] = {CERTAIN: {"linestyle": "-"}, PROBABLE: {"linestyle": (0, (2.0, 1.0))}}
 
 
 def draw_intervals(ax: Axes, points: Points, colour: Any) -> None:

@@ -32,7 +32,7 @@ RECIPE_NAMES = {
     "variance-95-interpolated": "95 % of variance, interpolated",
     "entropy": "entropy",
     "stable": "stable rank",
-    "paper-figure-4": "published Figure 4",
+    "paper-figure-4": "published Figure 4, of averaged $AA^*$",
 }
 PUBLISHED = "paper-figure-4"
 
@@ -86,10 +86,16 @@ def rank_dynamics(
     with drawing_on(ax) as axes:
         for (operator, _), points in drawn.items():
             label = OPERATOR_LABELS.get(operator, operator)
+            if recipe == PUBLISHED:
+                label = f"A = {operator}"
             colour = OPERATOR_COLOURS.get(operator)
             _draw_line(axes, points, label, colour, OPERATOR_MARKERS.get(operator, "o"))
-        of_what = "Rank of averaged $AA^*$" if recipe == PUBLISHED else "Effective rank"
-        axes.set_ylabel(f"{of_what}\n({RECIPE_NAMES.get(recipe, recipe)})")
+        name = RECIPE_NAMES.get(recipe, recipe)
+        axes.set_ylabel(
+            "Rank by the recipe of the\npublished Figure 4 (of averaged $AA^*$)"
+            if recipe == PUBLISHED
+            else f"Effective rank\n({name})"
+        )
         _finish(axes, drawn)
         draw_legend(key_target(ax, axes), labelled_handles([axes]))
     return axes

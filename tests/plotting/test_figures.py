@@ -247,13 +247,16 @@ class TestRankDynamics:
 
     def test_the_published_recipe_is_not_called_an_effective_rank(self) -> None:
         ax = plotting.rank_dynamics(FakeRun(), recipe="paper-figure-4")
-        assert ax.get_ylabel() == "Rank of averaged $AA^*$\n(published Figure 4)"
+        assert "Effective" not in ax.get_ylabel()
+        assert "published Figure 4 (of averaged $AA^*$)" in ax.get_ylabel()
+        assert ax.get_legend_handles_labels()[1] == ["A = K (exact)"]
+        assert overlaps(ax) == []
 
     def test_recipes_have_a_line_each(self) -> None:
         ax = plotting.rank_recipes(FakeRun())
         assert len(named_lines(ax)) == 5
         labels = " ".join(ax.get_legend_handles_labels()[1])
-        assert "published Figure 4 (exact)" in labels
+        assert "published Figure 4, of averaged $AA^*$ (exact)" in labels
         assert "$K$" in ax.get_ylabel()
 
     def test_ranks_that_are_not_there_are_refused(self) -> None:
