@@ -231,7 +231,7 @@ def _over_training(analyses: list[NetworkAnalysis]) -> Markup:
         ["iteration", "evaluation loss", "accuracy", *(f"rank of {name}" for name in OPERATORS)],
         rows,
         caption="Over training: loss, accuracy and effective ranks (participation ratio; that of "
-        "P is of P P*).",
+        "P is of P P*). Brackets without a probability are certain.",
         numeric=range(6),
     )
 
@@ -265,7 +265,8 @@ def _ranks(last: NetworkAnalysis) -> Markup:
         ],
         rows,
         caption=f"Effective ranks at iteration {last.iteration}, by recipe; those of P are of "
-        f"P P*. {_published_note(last)}Flops are those beside the products, where counted.",
+        f"P P*. {_published_note(last)}Flops are with those of "
+        "the products, where the operator tells them.",
         numeric=(2, 3, 4, 7, 8, 9),
     )
 
@@ -422,7 +423,9 @@ def interval(estimate: Estimate) -> str:
     """Return a value, and where it is not exact the ends of its interval."""
     if estimate.is_exact:
         return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.lower)}, {number(estimate.upper)}]"
+    ends = f"[{number(estimate.lower)}, {number(estimate.upper)}]"
+    likely = "" if estimate.is_certified else f" ({100 * estimate.confidence:.3g} %)"
+    return f"{number(estimate.value)} {ends}{likely}"
 
 
 def _value_and_certainty(estimate: Estimate) -> tuple[str, str]:

@@ -92,7 +92,7 @@ def rank_dynamics(
             _draw_line(axes, points, label, colour, OPERATOR_MARKERS.get(operator, "o"))
         name = RECIPE_NAMES.get(recipe, recipe)
         axes.set_ylabel(
-            "Rank by the recipe of the\npublished Figure 4 (of averaged $AA^*$)"
+            "Rank of averaged $AA^*$\n(published Figure 4)"
             if recipe == PUBLISHED
             else f"Effective rank\n({name})"
         )

@@ -236,6 +236,7 @@ def test_an_interval_that_is_not_certain_says_so(without_figures) -> None:
     ranks = (*analysis.ranks[:-1], type(rank)("NTK", rank.recipe, sampled))
     text = Document(report_html(FakeRun(analyses=[make_analysis(ranks=ranks)], losses=[]))).text
     assert "4.5 to 5.5, 95 % interval" in text
+    assert "5 [4.5, 5.5] (95 %)" in text
     assert "hutch++" in text
 
 
