@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _product_costs
 from .base import StructuredOperator, check_linearization
+
+if TYPE_CHECKING:
+    from .parameter_operator import ParameterOperator
 
 
 class ParameterJacobian(StructuredOperator):
@@ -38,6 +44,13 @@ class ParameterJacobian(StructuredOperator):
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = check_linearization(linearization)
         super().__init__((linearization.n_parameters,), linearization.dims, linearization.dtype)
+
+    @cached_property
+    def gram(self) -> ParameterOperator:
+        """The Gram operator ``K = J J*``, whose rank, trace and spectrum stand for those of J."""
+        from .parameter_operator import ParameterOperator
+
+        return ParameterOperator(self.linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.param_jvp(block)

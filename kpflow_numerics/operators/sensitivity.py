@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _product_costs
 from .base import StructuredOperator, check_linearization
+
+if TYPE_CHECKING:
+    from .tangent_kernel import TangentKernel
 
 
 class Sensitivity(StructuredOperator):
@@ -36,6 +42,13 @@ class Sensitivity(StructuredOperator):
     def __init__(self, linearization: Linearization) -> None:
         self.linearization = check_linearization(linearization)
         super().__init__((linearization.n_parameters,), linearization.dims, linearization.dtype)
+
+    @cached_property
+    def gram(self) -> TangentKernel:
+        """The tangent kernel ``S S*``, whose rank, trace and spectrum stand for those of S."""
+        from .tangent_kernel import TangentKernel
+
+        return TangentKernel(self.linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.propagate(self.linearization.param_jvp(block))
