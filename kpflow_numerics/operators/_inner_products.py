@@ -22,16 +22,17 @@ its block on unit ``i``, at most ``min(T, sum_g m_g)``. "K" stands for all that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .._threads import map_in_threads, n_threads
-from .._typing import FloatArray, IntArray
+from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _gramians
+from ._kernel_seeds import COLUMNS_AT_A_TIME, seed_bytes, unit_seeds
 from ._site_forms import SiteForms
 from ._site_terms import SiteTerms, site_terms
 from .kronecker_core import KroneckerCore
@@ -39,7 +40,6 @@ from .propagator_gram import PropagatorGram
 from .tangent_kernel import TangentKernel
 
 ROWS_AT_A_TIME = 256
-COLUMNS_AT_A_TIME = 512
 
 _WORD = 8.0
 
@@ -194,10 +194,9 @@ def of_sites_and_gramian(terms: SiteTerms, linearization: Linearization) -> floa
 
     def of_trial(trial: int) -> float:
         own, A = terms.of_trial(trial), jacobians(linearization, trial)
-        units, vectors = unit_seeds(own)
-        if 2 * vectors.shape[-1] < A.shape[0] * A.shape[1]:
-            chunks = seed_chunks(own, units, vectors)
-            return sum(squared_norm_of_adjoint_scan(A, Z) for Z in chunks)
+        seeds = unit_seeds(own)
+        if 2 * seeds.n_above_rounding < A.shape[0] * A.shape[1]:
+            return sum(squared_norm_of_adjoint_scan(A, Z) for Z in seeds.blocks())
         return trial_of_sites_and_gramian(own, A)
 
     return sum(map_in_threads(of_trial, range(terms.dims[0])))
@@ -241,11 +240,8 @@ def of_kernel_and_gramian(kernel: TangentKernel, linearization: Linearization) -
     def of_trial(trial: int) -> float:
         A = jacobians(kernel.linearization, trial)
         B = A if linearization is kernel.linearization else jacobians(linearization, trial)
-        own = terms.of_trial(trial)
-        return sum(
-            squared_norm_of_adjoint_scan(B, scanned(A, Z))
-            for Z in seed_chunks(own, *unit_seeds(own))
-        )
+        seeds = unit_seeds(terms.of_trial(trial))
+        return sum(squared_norm_of_adjoint_scan(B, scanned(A, Z)) for Z in seeds.blocks())
 
     return sum(map_in_threads(of_trial, range(terms.dims[0])))
 
@@ -298,38 +294,6 @@ def jacobians(linearization: Linearization, trial: int) -> FloatArray:
     return found[0].astype(np.float64, copy=False)
 
 
-def unit_seeds(terms: SiteTerms) -> tuple[IntArray, FloatArray]:
-    """Return L of one trial, ``L L*`` its block of K: each column lives on one unit.
-
-    Returns
-    -------
-    units : ndarray of int, shape (r,)
-        The unit of each column.
-    vectors : ndarray, shape (S T, r)
-        What stands on it, slots outermost. Directions below rounding are left out.
-    """
-    size = terms.n_slots * terms.dims[1]
-    units, vectors = [], []
-    for unit in range(terms.n_units):
-        values, basis = np.linalg.eigh(terms.unit_blocks(slice(unit, unit + 1))[0])
-        kept = values > size * np.finfo(np.float64).eps * values[-1]
-        vectors.append(basis[:, kept] * np.sqrt(values[kept]))
-        units.append(np.full(int(kept.sum()), unit))
-    return np.concatenate(units), np.concatenate(vectors, axis=1)
-
-
-def seed_chunks(terms: SiteTerms, units: IntArray, vectors: FloatArray) -> Iterator[FloatArray]:
-    """Yield the columns of L as blocks ``(T, N, c)``, which the caller may overwrite."""
-    n_slots, n_steps = terms.n_slots, terms.dims[1]
-    of_slots = vectors.reshape(n_slots, n_steps, -1).transpose(1, 0, 2)
-    for first in range(0, len(units), COLUMNS_AT_A_TIME):
-        chunk = slice(first, first + COLUMNS_AT_A_TIME)
-        width = len(units[chunk])
-        block = np.zeros((n_steps, n_slots, terms.n_units, width))
-        block[:, :, units[chunk], np.arange(width)] = of_slots[:, :, chunk]
-        yield block.reshape(n_steps, -1, width)
-
-
 def scanned(A: FloatArray, Z: FloatArray) -> FloatArray:
     """Return ``P Z`` of one trial, in the place of Z ``(T, N, c)``."""
     for t in range(1, len(A)):
@@ -367,7 +331,5 @@ def _seed_flops(terms: SiteTerms) -> float:
 def _memory_of_scans(terms: SiteTerms, copies: int) -> float:
     """Return what the matrices of a trial, its seeds and a chunk of them take on each thread."""
     _, n_steps, n_state = terms.dims
-    columns = min(n_steps, terms.n_features) * n_state
-    chunk = n_steps * n_state * min(COLUMNS_AT_A_TIME, columns)
-    per_thread = copies * n_steps * n_state**2 + 2 * terms.n_slots * n_steps * columns + 2 * chunk
-    return _WORD * n_threads() * per_thread
+    scans = copies * n_steps * n_state**2 + 2 * n_steps * n_state * COLUMNS_AT_A_TIME
+    return n_threads() * (_WORD * scans + seed_bytes(terms.n_units, terms.n_slots * n_steps))

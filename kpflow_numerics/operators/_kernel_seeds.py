@@ -1,4 +1,4 @@
-"""The tangent kernel's trace through forward sensitivities of few seeds, trial by trial.
+"""Few seeds that hold a trial's K, and the tangent kernel's trace through their sensitivities.
 
 Within a trial K is block diagonal over units, ``K_i = sum_k l_ik v_ik v_ik*``, and
 
@@ -13,79 +13,86 @@ activity of one trial is smooth in time: a few seeds a unit hold nearly all of i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from .._typing import FloatArray, IntArray
 from ..cells.sites import WeightSites
+from ._site_terms import SiteTerms
 
 ROUNDING = float(np.finfo(np.float64).eps)
 """Share of the whole below which nothing is computed."""
 
-_COLUMNS_AT_A_TIME = 256
+COLUMNS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True, eq=False)
 class UnitSeeds:
-    """Eigenpairs of a trial's blocks of K, unit by unit.
+    """Eigenpairs of a trial's blocks of K, unit by unit: with their roots, a factor of the trial.
 
     Attributes
     ----------
     values : ndarray, shape (H, S T)
         Eigenvalues of each unit's block, descending and not negative.
-    vectors : ndarray, shape (H, T, S, S T)
-        Their eigenvectors over steps and slots, last axis like the second of `values`.
+    vectors : ndarray, shape (H, S, T, S T)
+        Their eigenvectors over slots and steps, last axis like the second of `values`.
     """
 
     values: FloatArray
     vectors: FloatArray
 
+    @cached_property
+    def above_rounding(self) -> tuple[IntArray, IntArray]:
+        """Units and places of the eigenvalues that are more than rounding on their unit."""
+        smallest = self.values.shape[1] * ROUNDING * self.values[:, :1]
+        units, places = np.nonzero(self.values > smallest)
+        return units, places
+
     @property
     def n_above_rounding(self) -> int:
-        """How many eigenvalues are more than rounding."""
-        return int(np.sum(self.values > ROUNDING * self.values.max(initial=0.0)))
+        """How many those are."""
+        return len(self.above_rounding[0])
 
     def block(self, units: IntArray, places: IntArray) -> FloatArray:
         """Return ``sqrt(l) e_i v`` of some seeds as ``(T, S H, columns)``."""
-        n_units, n_steps, n_slots, _ = self.vectors.shape
+        n_units, n_slots, n_steps, _ = self.vectors.shape
         columns = len(units)
         block = np.zeros((n_steps, n_slots, n_units, columns))
         scaled = (
             self.vectors[units, :, :, places] * np.sqrt(self.values[units, places])[:, None, None]
         )
-        block[:, :, units, np.arange(columns)] = scaled.transpose(1, 2, 0)
+        block[:, :, units, np.arange(columns)] = scaled.transpose(2, 1, 0)
         return block.reshape(n_steps, n_slots * n_units, columns)
 
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield all seeds above rounding, a block at a time, which the caller may overwrite."""
+        units, places = self.above_rounding
+        for first in range(0, len(units), COLUMNS_AT_A_TIME):
+            chunk = slice(first, first + COLUMNS_AT_A_TIME)
+            yield self.block(units[chunk], places[chunk])
 
-def unit_seeds(sites: WeightSites, trial: int) -> UnitSeeds:
+
+def unit_seeds(terms: SiteTerms) -> UnitSeeds:
     """Return the eigenpairs of each unit's block of K on one trial, ``9 H (S T)^3`` flops."""
-    gains = sites.gains[trial].astype(np.float64, copy=False)
-    n_steps, _, n_slots, n_units = gains.shape
-    blocks = np.zeros((n_units, n_steps, n_slots, n_steps, n_slots))
-    for group in sites.groups:
-        X = group.weighted_features[trial].astype(np.float64, copy=False)
-        G = X @ X.T
-        for site in range(group.first_site, group.first_site + len(group.row_blocks)):
-            D = gains[:, site].transpose(2, 0, 1)
-            blocks += D[:, :, :, None, None] * D[:, None, None] * G[:, None, :, None]
-    size = n_steps * n_slots
-    values, vectors = np.linalg.eigh(blocks.reshape(n_units, size, size))
-    shape = (n_units, n_steps, n_slots, size)
+    values, vectors = np.linalg.eigh(terms.unit_blocks())
+    shape = (terms.n_units, terms.n_slots, terms.dims[1], values.shape[1])
     return UnitSeeds(np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1].reshape(shape))
 
 
-def may_be_few(sites: WeightSites, trial: int) -> bool:
+def seed_bytes(n_units: int, size: int) -> float:
+    """Return the bytes that the seeds of one trial take while they are made."""
+    return 8.0 * 4.0 * n_units * float(size) ** 2
+
+
+def may_be_few(terms: SiteTerms) -> bool:
     """Whether the features of a trial have so low a rank that its seeds can be few.
 
     The rank of a unit's block of K is mostly no lower than that of the features.
     """
-    n_steps = sites.gains.shape[1]
-    for group in sites.groups:
-        X = group.weighted_features[trial].astype(np.float64, copy=False)
-        if 2 * np.linalg.matrix_rank(X) >= n_steps:
-            return False
-    return True
+    return all(2 * np.linalg.matrix_rank(X) < terms.dims[1] for X in terms.features)
 
 
 def expected_flops(sites: WeightSites, width: float) -> float:
@@ -102,8 +109,8 @@ def expected_flops(sites: WeightSites, width: float) -> float:
 def memory_bytes(sites: WeightSites) -> float:
     """Return the bytes that the seeds of one trial and a block of them take."""
     _, n_steps, _, n_slots, n_units = sites.gains.shape
-    seeds = 4.0 * n_units * (n_slots * n_steps) ** 2
-    return 8.0 * (seeds + 2.0 * n_steps * n_slots * n_units * _COLUMNS_AT_A_TIME)
+    block = 8.0 * 2.0 * n_steps * n_slots * n_units * COLUMNS_AT_A_TIME
+    return seed_bytes(n_units, n_slots * n_steps) + block
 
 
 def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, float]:
@@ -130,7 +137,7 @@ def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, 
         left_out = float(weights[left, n_taken[left]].sum())
         if left_out <= max(width, ROUNDING) * total or used == len(order):
             return total, total + left_out
-        columns = slice(used, used + _COLUMNS_AT_A_TIME)
+        columns = slice(used, used + COLUMNS_AT_A_TIME)
         total += _sum_of_squares(seeds.block(units[columns], places[columns]), A)
         np.add.at(n_taken, units[columns], 1)
         used = min(columns.stop, len(order))

@@ -13,6 +13,7 @@ from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
 from . import _kernel_seeds, _kernel_trace, _product_costs
+from ._site_terms import site_terms
 from .base import StructuredOperator, check_linearization
 from .sensitivity import Sensitivity
 
@@ -107,11 +108,12 @@ class TangentKernel(StructuredOperator):
         where its activity has so low a rank that this is less.
         """
         sites = self._sites
+        terms = site_terms(sites)
 
         def of_trial(trial: int) -> float:
-            A = self._trial_jacobians(trial)
-            if _kernel_seeds.may_be_few(sites, trial):
-                seeds = _kernel_seeds.unit_seeds(sites, trial)
+            A, own = self._trial_jacobians(trial), terms.of_trial(trial)
+            if _kernel_seeds.may_be_few(own):
+                seeds = _kernel_seeds.unit_seeds(own)
                 if 2.0 * seeds.n_above_rounding < A.shape[0] * A.shape[1]:
                     return _kernel_seeds.trace_bounds(seeds, A, 0.0)[0]
             return _kernel_trace.trial_trace(sites, trial, A)
@@ -145,11 +147,11 @@ class TangentKernel(StructuredOperator):
             eigenvectors on each unit and trial, the upper adds a bound of what was cut. The
             truth is mostly much nearer to the lower.
         """
-        sites = self._sites
+        terms = site_terms(self._sites)
 
         def of_trial(trial: int) -> tuple[float, float]:
-            A = self._trial_jacobians(trial)
-            return _kernel_seeds.trace_bounds(_kernel_seeds.unit_seeds(sites, trial), A, width)
+            seeds = _kernel_seeds.unit_seeds(terms.of_trial(trial))
+            return _kernel_seeds.trace_bounds(seeds, self._trial_jacobians(trial), width)
 
         found = map_in_threads(of_trial, range(self.dims[0]))
         return sum(lower for lower, _ in found), sum(upper for _, upper in found)

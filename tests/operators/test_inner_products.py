@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kpflow_numerics as kpf
-from kpflow_numerics.operators import StructuredOperator, _inner_products
+from kpflow_numerics.operators import StructuredOperator, _inner_products, _kernel_seeds
 from kpflow_numerics.operators._site_terms import SiteTerms, site_terms
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import (
@@ -106,7 +106,7 @@ def test_chunks_of_rows_add_up(case: CellCase, rows: int, monkeypatch) -> None:
 @pytest.mark.parametrize("case", SITE_CASES, ids=str)
 @pytest.mark.parametrize("columns", [1, 3, 1000])
 def test_chunks_of_columns_add_up(case: CellCase, columns: int, monkeypatch) -> None:
-    monkeypatch.setattr(_inner_products, "COLUMNS_AT_A_TIME", columns)
+    monkeypatch.setattr(_kernel_seeds, "COLUMNS_AT_A_TIME", columns)
     NTK, gram = kpf.TangentKernel(case.linearization()), kpf.PropagatorGram(other_checkpoint(case))
     assert_is_inner_product(NTK.exact_inner_product(gram), NTK.to_dense(), gram.to_dense())
 
@@ -115,8 +115,8 @@ def test_chunks_of_columns_add_up(case: CellCase, columns: int, monkeypatch) -> 
 def test_the_two_ways_to_k_with_the_gramian_agree(case: CellCase) -> None:
     lin = case.linearization()
     terms, A = site_terms(lin.weight_sites).of_trial(0), _inner_products.jacobians(lin, 0)
-    seeds = _inner_products.seed_chunks(terms, *_inner_products.unit_seeds(terms))
-    scans = sum(_inner_products.squared_norm_of_adjoint_scan(A, Z) for Z in seeds)
+    seeds = _kernel_seeds.unit_seeds(terms)
+    scans = sum(_inner_products.squared_norm_of_adjoint_scan(A, Z) for Z in seeds.blocks())
     blocks = _inner_products.trial_of_sites_and_gramian(terms, A)
     size = lin.dims[1] * lin.dims[2]
     assert scans == pytest.approx(blocks, rel=default_tolerance(np.float64, size))
@@ -134,9 +134,8 @@ def test_low_rank_activity_takes_few_seeds_and_the_scans(monkeypatch) -> None:
     lin = smooth_gru()
     K, gram, NTK = kpf.ParameterOperator(lin), kpf.PropagatorGram(lin), kpf.TangentKernel(lin)
     terms = site_terms(lin.weight_sites).of_trial(0)
-    units, vectors = _inner_products.unit_seeds(terms)
-    assert len(units) < terms.n_units * lin.dims[1] / 2
-    assert vectors.shape == (lin.dims[1], len(units))
+    seeds = _kernel_seeds.unit_seeds(terms)
+    assert seeds.n_above_rounding < terms.n_units * lin.dims[1] / 2
 
     def refuse(*arguments: object) -> float:
         raise AssertionError("the dearer way was taken")
@@ -151,7 +150,7 @@ def test_low_rank_activity_takes_few_seeds_and_the_scans(monkeypatch) -> None:
 def test_seeds_are_a_factor_of_the_trial(case: CellCase) -> None:
     lin = case.linearization()
     terms = site_terms(lin.weight_sites).of_trial(1)
-    (block,) = _inner_products.seed_chunks(terms, *_inner_products.unit_seeds(terms))
+    (block,) = _kernel_seeds.unit_seeds(terms).blocks()
     L = block.reshape(-1, block.shape[-1])
     K = kpf.ParameterOperator(lin).to_dense().reshape(*lin.dims, *lin.dims)[1, :, :, 1]
     K = K.reshape(len(L), -1)

@@ -7,6 +7,7 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics.operators import _kernel_seeds, _kernel_trace
+from kpflow_numerics.operators._site_terms import site_terms
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import SITE_CASES
 
@@ -30,7 +31,7 @@ def test_both_algorithms_give_each_trial(case):
     sites = lin.weight_sites
     for trial, truth in enumerate(trial_traces(lin)):
         A = kernel._trial_jacobians(trial)
-        seeds = _kernel_seeds.unit_seeds(sites, trial)
+        seeds = _kernel_seeds.unit_seeds(site_terms(sites).of_trial(trial))
         tolerance = default_tolerance(lin.dtype, lin.dims[2])
         for found in (
             _kernel_trace.trial_trace(sites, trial, A),
@@ -42,7 +43,7 @@ def test_both_algorithms_give_each_trial(case):
 @pytest.mark.parametrize("case", SITE_CASES, ids=str)
 @pytest.mark.parametrize("width", [0.5, 1e-2, 1e-6])
 def test_bounds_hold_the_trace_and_are_as_narrow_as_asked(case, width, monkeypatch):
-    monkeypatch.setattr(_kernel_seeds, "_COLUMNS_AT_A_TIME", 3)
+    monkeypatch.setattr(_kernel_seeds, "COLUMNS_AT_A_TIME", 3)
     kernel = kpf.TangentKernel(case.linearization())
     truth = kernel.exact_trace()
     lower, upper = kernel.exact_trace_bounds(width)
@@ -52,7 +53,7 @@ def test_bounds_hold_the_trace_and_are_as_narrow_as_asked(case, width, monkeypat
 
 
 def test_bounds_leave_something_out(monkeypatch):
-    monkeypatch.setattr(_kernel_seeds, "_COLUMNS_AT_A_TIME", 3)
+    monkeypatch.setattr(_kernel_seeds, "COLUMNS_AT_A_TIME", 3)
     kernel = kpf.TangentKernel(collapsed_linearization(kpf.GRU(3, 6)))
     truth = kernel.exact_trace()
     lower, upper = kernel.exact_trace_bounds(0.1)
@@ -60,7 +61,7 @@ def test_bounds_leave_something_out(monkeypatch):
 
 
 def test_a_bound_that_forgets_the_observability_is_caught(monkeypatch):
-    monkeypatch.setattr(_kernel_seeds, "_COLUMNS_AT_A_TIME", 1)
+    monkeypatch.setattr(_kernel_seeds, "COLUMNS_AT_A_TIME", 1)
     monkeypatch.setattr(_kernel_seeds, "_observed", lambda A: np.full(A.shape[1], 1e-3))
     kernel = kpf.TangentKernel(collapsed_linearization(kpf.GRU(3, 6)))
     _, upper = kernel.exact_trace_bounds(0.1)
