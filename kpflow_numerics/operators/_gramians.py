@@ -7,11 +7,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from .._typing import FloatArray
+from ..linearization import Linearization
+
+
+def trial_jacobians(linearization: Linearization, trial: int) -> FloatArray:
+    """Return the state Jacobians ``(T, N, N)`` of a trial, in float64."""
+    found = linearization.state_jacobians(slice(trial, trial + 1), max_memory=math.inf)
+    return found[0].astype(np.float64, copy=False)
 
 
 def controllability(A: FloatArray) -> FloatArray:

@@ -32,6 +32,7 @@ from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
 from . import _gramians
+from ._gramians import trial_jacobians
 from ._kernel_seeds import COLUMNS_AT_A_TIME, seed_bytes, unit_seeds
 from ._site_forms import SiteForms
 from ._site_terms import SiteTerms, site_terms
@@ -154,10 +155,10 @@ def of_gramians(first: Linearization, second: Linearization) -> float:
     """Return ``tr(PP* P'P'*) = |P* P'|_F^2``."""
 
     def of_trial(trial: int) -> float:
-        A = jacobians(first, trial)
+        A = trial_jacobians(first, trial)
         if second is first:
             return _gramians.squared_frobenius_norm(A)
-        return trial_of_gramians(A, jacobians(second, trial))
+        return trial_of_gramians(A, trial_jacobians(second, trial))
 
     return sum(map_in_threads(of_trial, range(first.dims[0])))
 
@@ -193,7 +194,7 @@ def of_sites_and_gramian(terms: SiteTerms, linearization: Linearization) -> floa
     """Return ``tr(K PP*) = |P* L|_F^2``, each trial by the cheaper of two ways."""
 
     def of_trial(trial: int) -> float:
-        own, A = terms.of_trial(trial), jacobians(linearization, trial)
+        own, A = terms.of_trial(trial), trial_jacobians(linearization, trial)
         seeds = unit_seeds(own)
         if 2 * seeds.n_above_rounding < A.shape[0] * A.shape[1]:
             return sum(squared_norm_of_adjoint_scan(A, Z) for Z in seeds.blocks())
@@ -238,8 +239,8 @@ def of_kernel_and_gramian(kernel: TangentKernel, linearization: Linearization) -
     terms = _terms_within(kernel)
 
     def of_trial(trial: int) -> float:
-        A = jacobians(kernel.linearization, trial)
-        B = A if linearization is kernel.linearization else jacobians(linearization, trial)
+        A = trial_jacobians(kernel.linearization, trial)
+        B = A if linearization is kernel.linearization else trial_jacobians(linearization, trial)
         seeds = unit_seeds(terms.of_trial(trial))
         return sum(squared_norm_of_adjoint_scan(B, scanned(A, Z)) for Z in seeds.blocks())
 
@@ -272,7 +273,7 @@ def of_core_and_gramian(core: KroneckerCore, linearization: Linearization) -> fl
     V = _flat_features(core).reshape(*core.dims[:2], -1)
 
     def of_trial(trial: int) -> float:
-        blocks = _gramians.unit_trace_blocks(jacobians(linearization, trial))
+        blocks = _gramians.unit_trace_blocks(trial_jacobians(linearization, trial))
         return float(np.vdot(V[trial] @ V[trial].T, blocks))
 
     return sum(map_in_threads(of_trial, range(core.dims[0])))
@@ -286,12 +287,6 @@ def _cost_of_core_and_gramian(core: KroneckerCore, linearization: Linearization)
 
 
 # Scans of a factor of K through a trial
-
-
-def jacobians(linearization: Linearization, trial: int) -> FloatArray:
-    """Return the state Jacobians ``(T, N, N)`` of a trial, in float64."""
-    found = linearization.state_jacobians(slice(trial, trial + 1), max_memory=2**62)
-    return found[0].astype(np.float64, copy=False)
 
 
 def scanned(A: FloatArray, Z: FloatArray) -> FloatArray:

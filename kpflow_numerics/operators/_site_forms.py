@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -102,18 +101,6 @@ class SiteForms(StructuredOperator):
     def exact_frobenius_norm(self) -> float:
         """Return the Frobenius norm, ``O((B T)^2 (m + H))`` flops."""
         return self.scale * float(np.sqrt(_site_gram.squared_frobenius_norm(self._sites)))
-
-    def exact_inner_product_cost(self, other: Any) -> Cost | None:
-        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
-        from ._inner_products import exact_inner_product_cost
-
-        return exact_inner_product_cost(self, other)
-
-    def exact_inner_product(self, other: Any) -> float | None:
-        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
-        from ._inner_products import exact_inner_product
-
-        return exact_inner_product(self, other)
 
     def exact_eigenvalues(self) -> FloatArray:
         """Return the whole spectrum, descending, from ``H`` small eigenproblems."""

@@ -113,6 +113,18 @@ class StructuredOperator(LinearOperator, ABC):
         """
         return None
 
+    def exact_inner_product_cost(self, other: Any) -> Cost | None:
+        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
+        from ._inner_products import exact_inner_product_cost
+
+        return exact_inner_product_cost(self, other)
+
+    def exact_inner_product(self, other: Any) -> float | None:
+        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
+        from ._inner_products import exact_inner_product
+
+        return exact_inner_product(self, other)
+
     def to_dense(self, max_size: int = 50_000_000) -> FloatArray:
         """Return the matrix of the operator.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -145,18 +144,6 @@ class KroneckerCore(StructuredOperator):
     def exact_frobenius_norm(self) -> float:
         """Return ``sqrt(N) |V V*|_F``."""
         return float(np.sqrt(self._sizes[-1])) * gram_norm(self._flat_features)
-
-    def exact_inner_product_cost(self, other: Any) -> Cost | None:
-        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
-        from ._inner_products import exact_inner_product_cost
-
-        return exact_inner_product_cost(self, other)
-
-    def exact_inner_product(self, other: Any) -> float | None:
-        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
-        from ._inner_products import exact_inner_product
-
-        return exact_inner_product(self, other)
 
     def exact_eigenvalues(self) -> FloatArray:
         """Return the whole spectrum, descending: that of ``V V*``, each value N times."""

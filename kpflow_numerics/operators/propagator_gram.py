@@ -78,10 +78,7 @@ class PropagatorGram(StructuredOperator):
         """Return what `function` makes of the float64 state Jacobians ``(T, N, N)`` of a trial."""
 
         def of_trial(trial: int) -> Result:
-            jacobians = self.linearization.state_jacobians(
-                slice(trial, trial + 1), max_memory=math.inf
-            )
-            return function(jacobians[0].astype(np.float64, copy=False))
+            return function(_gramians.trial_jacobians(self.linearization, trial))
 
         return map_in_threads(of_trial, trials)
 
@@ -152,18 +149,6 @@ class PropagatorGram(StructuredOperator):
         """Return ``||PP*||_F``."""
         squares = self._of_trials(_gramians.squared_frobenius_norm, range(self.dims[0]))
         return float(np.sqrt(sum(squares)))
-
-    def exact_inner_product_cost(self, other: Any) -> Cost | None:
-        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
-        from ._inner_products import exact_inner_product_cost
-
-        return exact_inner_product_cost(self, other)
-
-    def exact_inner_product(self, other: Any) -> float | None:
-        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
-        from ._inner_products import exact_inner_product
-
-        return exact_inner_product(self, other)
 
     def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray:
         """Return the partial trace over the named axes.

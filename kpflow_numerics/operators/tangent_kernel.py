@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
 from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
 from . import _kernel_seeds, _kernel_trace, _product_costs
+from ._gramians import trial_jacobians
 from ._site_terms import site_terms
 from .base import StructuredOperator, check_linearization
 from .sensitivity import Sensitivity
@@ -111,7 +110,7 @@ class TangentKernel(StructuredOperator):
         terms = site_terms(sites)
 
         def of_trial(trial: int) -> float:
-            A, own = self._trial_jacobians(trial), terms.of_trial(trial)
+            A, own = trial_jacobians(self.linearization, trial), terms.of_trial(trial)
             if _kernel_seeds.may_be_few(own):
                 seeds = _kernel_seeds.unit_seeds(own)
                 if 2.0 * seeds.n_above_rounding < A.shape[0] * A.shape[1]:
@@ -119,18 +118,6 @@ class TangentKernel(StructuredOperator):
             return _kernel_trace.trial_trace(sites, trial, A)
 
         return sum(map_in_threads(of_trial, range(self.dims[0])))
-
-    def exact_inner_product_cost(self, other: Any) -> Cost | None:
-        """Return what :meth:`exact_inner_product` takes, or None where there is none."""
-        from ._inner_products import exact_inner_product_cost
-
-        return exact_inner_product_cost(self, other)
-
-    def exact_inner_product(self, other: Any) -> float | None:
-        """Return ``tr(A B)`` with another operator on the same states, if it is in closed form."""
-        from ._inner_products import exact_inner_product
-
-        return exact_inner_product(self, other)
 
     def exact_trace_bounds(self, width: float) -> tuple[float, float]:
         """Return certain bounds of the trace, no further apart than `width` of it.
@@ -151,7 +138,9 @@ class TangentKernel(StructuredOperator):
 
         def of_trial(trial: int) -> tuple[float, float]:
             seeds = _kernel_seeds.unit_seeds(terms.of_trial(trial))
-            return _kernel_seeds.trace_bounds(seeds, self._trial_jacobians(trial), width)
+            return _kernel_seeds.trace_bounds(
+                seeds, trial_jacobians(self.linearization, trial), width
+            )
 
         found = map_in_threads(of_trial, range(self.dims[0]))
         return sum(lower for lower, _ in found), sum(upper for _, upper in found)
@@ -164,7 +153,3 @@ class TangentKernel(StructuredOperator):
                 f"{self.linearization.cell!r} has no weight sites, hence no closed form."
             )
         return sites
-
-    def _trial_jacobians(self, trial: int) -> FloatArray:
-        jacobians = self.linearization.state_jacobians(slice(trial, trial + 1), max_memory=2**62)
-        return jacobians[0].astype(np.float64, copy=False)

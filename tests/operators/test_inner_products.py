@@ -114,7 +114,7 @@ def test_chunks_of_columns_add_up(case: CellCase, columns: int, monkeypatch) -> 
 @CASES
 def test_the_two_ways_to_k_with_the_gramian_agree(case: CellCase) -> None:
     lin = case.linearization()
-    terms, A = site_terms(lin.weight_sites).of_trial(0), _inner_products.jacobians(lin, 0)
+    terms, A = site_terms(lin.weight_sites).of_trial(0), _inner_products.trial_jacobians(lin, 0)
     seeds = _kernel_seeds.unit_seeds(terms)
     scans = sum(_inner_products.squared_norm_of_adjoint_scan(A, Z) for Z in seeds.blocks())
     blocks = _inner_products.trial_of_sites_and_gramian(terms, A)
@@ -263,13 +263,13 @@ def test_planted_faults_in_the_sites_are_seen(cell, fault, monkeypatch) -> None:
 def test_planted_faults_in_the_jacobians_are_seen(fault, monkeypatch) -> None:
     case = CellCase(kpf.GRU(2, 4))
     lin, other = case.linearization(), other_checkpoint(case)
-    sound = _inner_products.jacobians
+    sound = _inner_products.trial_jacobians
 
     def faulty(linearization: kpf.Linearization, trial: int) -> np.ndarray:
         A = sound(linearization, trial)
         return A.transpose(0, 2, 1) if fault == "swapped" else np.roll(A, 1, axis=0)
 
-    monkeypatch.setattr(_inner_products, "jacobians", faulty)
+    monkeypatch.setattr(_inner_products, "trial_jacobians", faulty)
     for a in ("K", "PP*", "NTK"):
         A, B = KINDS[a](lin), kpf.PropagatorGram(other)
         with pytest.raises(AssertionError):
