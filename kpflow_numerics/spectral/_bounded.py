@@ -19,7 +19,6 @@ from .._validation import InputError
 from ..results import Cost, EigenResult, Estimate
 from ._leading import Options
 from ._view import SpectralView
-from .block_krylov import BLOCK_COLUMNS
 from .certificate import CERTIFICATE_PRODUCTS
 from .top_eigenpairs import EIGEN_METHODS, eigen_result
 from .trace import known_estimate, trace
@@ -33,7 +32,7 @@ DEFAULT_PAIRS = 20
 TRACE_WIDTH = 1e-4
 """Relative width of certain bounds of the trace where no width of the result is asked for."""
 
-_MOST_GROWTH = 3
+_MOST_GROWTH = 1.5
 _MARGIN = 0.9
 # Residuals widen the bounds far less than the eigenvalues that are not known.
 _LOOSE, _TIGHT = 3e-4, 1e-7
@@ -163,9 +162,8 @@ def _trace(
 
 
 def _fitting_pairs(view: SpectralView, max_memory: float) -> int:
-    """Return how many eigenpairs an iterative solver can hold within the memory."""
-    columns = max_memory / (view.n * view.dtype.itemsize) / 2 - 3 * BLOCK_COLUMNS
-    return int(max(columns / 3, columns - 8 * BLOCK_COLUMNS))
+    """Return how many eigenpairs fit within the memory, with their images and two copies."""
+    return int(max_memory / (5.0 * view.n * view.dtype.itemsize))
 
 
 def _leading(
@@ -219,7 +217,7 @@ def _wanted(bracket: Bracket, total: float, largest: int, rtol: float, values: F
         )
         lower, upper = bracket(total, guess)
         if upper - lower <= _MARGIN * rtol * (upper + lower):
-            return min(n_pairs, _MOST_GROWTH * count)
+            return min(n_pairs, math.ceil(_MOST_GROWTH * count))
     return count
 
 
