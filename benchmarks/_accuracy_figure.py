@@ -70,6 +70,7 @@ def draw(records: list[Record], path: Path) -> None:
 def _panel(ax: Any, quantity: str, records: list[Record], every: list[Record]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.set_ylim(0.3 * _FLOOR, 3.0)
     for tolerance in TOLERANCES:
         ax.axhline(tolerance, color="#cccccc", linewidth=0.6, zorder=0)
     for name in dict.fromkeys(r.method for r in records):

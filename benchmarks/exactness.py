@@ -22,23 +22,33 @@ from _measuring import machine, measured_alone, peak_memory, warm_kernels
 
 import kpflow_numerics as kpf
 
-Quantity = Callable[[kpf.ParameterOperator, kpf.PropagatorGram, kpf.TangentKernel], Any]
+
+class Operators:
+    """K, P P* and the tangent kernel of a network."""
+
+    def __init__(self, lin: kpf.Linearization) -> None:
+        self.K = kpf.ParameterOperator(lin)
+        self.PP = kpf.PropagatorGram(lin)
+        self.NTK = kpf.TangentKernel(lin)
+
+
+Quantity = Callable[[Operators], Any]
 
 QUANTITIES: dict[str, tuple[float | None, Quantity]] = {
-    "K trace": (1.0, lambda K, _PP, _NTK: kpf.trace(K, "exact")),
-    "K norm": (1.0, lambda K, _PP, _NTK: kpf.frobenius_norm(K, "exact")),
-    "K participation ratio": (1.0, lambda K, _PP, _NTK: kpf.effective_rank(K, method="exact")),
-    "K whole spectrum": (30.0, lambda K, _PP, _NTK: kpf.eigenvalues(K)),
-    "P P* trace": (None, lambda _K, PP, _NTK: kpf.trace(PP, "exact")),
-    "P P* participation ratio": (30.0, lambda _K, PP, _NTK: kpf.effective_rank(PP, method="exact")),
-    "P P* top 20": (None, lambda _K, PP, _NTK: kpf.top_eigenpairs(PP, 20)),
-    "NTK exact trace": (None, lambda _K, _PP, NTK: kpf.trace(NTK, "exact")),
-    "NTK trace bounds, 1e-3": (None, lambda _K, _PP, NTK: kpf.trace(NTK, "bounds", rtol=1e-3)),
+    "K trace": (1.0, lambda of: kpf.trace(of.K, "exact")),
+    "K norm": (1.0, lambda of: kpf.frobenius_norm(of.K, "exact")),
+    "K participation ratio": (1.0, lambda of: kpf.effective_rank(of.K, method="exact")),
+    "K whole spectrum": (30.0, lambda of: kpf.eigenvalues(of.K)),
+    "P P* trace": (None, lambda of: kpf.trace(of.PP, "exact")),
+    "P P* participation ratio": (30.0, lambda of: kpf.effective_rank(of.PP, method="exact")),
+    "P P* top 20": (None, lambda of: kpf.top_eigenpairs(of.PP, 20)),
+    "NTK exact trace": (None, lambda of: kpf.trace(of.NTK, "exact")),
+    "NTK trace bounds, 1e-3": (None, lambda of: kpf.trace(of.NTK, "bounds", rtol=1e-3)),
     "NTK participation ratio, 5 %": (
         60.0,
-        lambda _K, _PP, NTK: kpf.effective_rank(NTK, method="bounds", rtol=0.05),
+        lambda of: kpf.effective_rank(of.NTK, method="bounds", rtol=0.05),
     ),
-    "K with P P*, alignment": (None, lambda K, PP, _NTK: kpf.alignment(K, PP, "exact")),
+    "K with P P*, alignment": (None, lambda of: kpf.alignment(of.K, of.PP, "exact")),
 }
 """Quantities with the seconds that each was asked to take on two cores."""
 
@@ -66,9 +76,9 @@ def measure_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds, peak memory and value of one quantity, measured in this process."""
     warm_kernels()
     lin = linearization(options)
-    operators = kpf.ParameterOperator(lin), kpf.PropagatorGram(lin), kpf.TangentKernel(lin)
+    operators = Operators(lin)
     start = time.perf_counter()
-    found = QUANTITIES[name][1](*operators)
+    found = QUANTITIES[name][1](operators)
     seconds = time.perf_counter() - start
     peak = peak_memory()
     return {"seconds": seconds, "bytes": peak, "value": repr(found), "dims": lin.dims}
@@ -107,7 +117,9 @@ def main(arguments: list[str] | None = None) -> None:
     print(machine())
     sizes = [f"--{name}={getattr(options, name)}" for name in ("trials", "steps", "units")]
     if not options.no_initial:
-        title = f"at initialisation: GRU, {' '.join(sizes)}"
+        title = (
+            f"at initialisation: {options.units} units, {options.trials} x {options.steps} steps"
+        )
         table(title, options.quantities, sizes, trained=False)
     if options.run is not None:
         title = f"trained: the last checkpoint of {options.run.name}"
