@@ -127,6 +127,8 @@ class SpectralView:
     positive_semidefinite : bool, optional
         Whether no eigenvalue is negative. By default the operator's own flag, and False where it
         has none.
+    counter : ProductCounter, optional
+        Where the products are counted, if together with those of another view.
 
     Attributes
     ----------
@@ -144,9 +146,10 @@ class SpectralView:
         *,
         self_adjoint: bool | None = None,
         positive_semidefinite: bool | None = None,
+        counter: ProductCounter | None = None,
     ) -> None:
         self.operator = _as_operator(operator)
-        self._counter = ProductCounter()
+        self._counter = ProductCounter() if counter is None else counter
         self._products = CountedOperator(self.operator, self._counter)
         self.n: int = self.operator.shape[0]
         self.dtype = self._products.dtype

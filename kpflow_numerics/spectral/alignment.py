@@ -18,8 +18,8 @@ from .estimators.forms import GramForm, QuadraticForm, squared_norm_form
 from .estimators.hutch_plus_plus import hutch_plus_plus
 from .estimators.hutchinson import hutchinson
 from .estimators.products import (
-    FactorPairForm,
     PairForm,
+    TraceOfProduct,
     product_form,
     products_of,
     sampled_alignment,
@@ -283,7 +283,7 @@ class _Pair:
 
     # What is made from unit vectors
 
-    def product_form(self) -> PairForm | FactorPairForm:
+    def product_form(self) -> TraceOfProduct:
         """Return the form whose trace is ``tr(A B)``, as the method asks."""
         if self.method == "dense":
             return PairForm(*self.views)
@@ -309,7 +309,7 @@ class _Pair:
             gram += _norm_form(view).size * _norm_form(view).cost if norm is None else 0
         if min(dense, gram) > max(self.n_matvecs, 2 * DENSE_SIZE):
             return None
-        return "gram" if gram < dense and isinstance(form, FactorPairForm) else "dense"
+        return "gram" if gram < dense and not isinstance(form, PairForm) else "dense"
 
     def dense_alignment(self) -> Estimate:
         """Return the alignment from the products with all unit vectors."""

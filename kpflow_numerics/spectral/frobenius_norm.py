@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -21,8 +20,10 @@ from .trace import (
     TRACE_METHODS,
     check_rtol,
     known_estimate,
+    root_of_square,
     side_of,
     trace_of_form,
+    with_products,
 )
 
 _QUANTITY = "Frobenius norm"
@@ -89,25 +90,23 @@ def frobenius_norm(
     # The square is half as accurate as the norm.
     of_square = None if rtol is None else 2.0 * rtol
     if method == "bounds":
-        return _bounds(view, n_pairs, rtol, n_matvecs, generator, memory)
+        if not view.self_adjoint:
+            raise InputError(
+                f'method="bounds" needs a positive semi-definite operator; this {view.name} is not '
+                "self-adjoint, and its norm is the root of its trace: see trace()."
+            )
+        return norm_bounds(view, n_pairs, rtol, n_matvecs, generator, memory)
     form = squared_norm_form(view, forward=side_of(method))
     if method in ("auto", "exact"):
         limit = worthwhile_flops(form.flops, of_square)
         exact = _exact(view, memory, limit, required=method == "exact")
         if exact is not None:
             return exact
-    square = trace_of_form(form, view, method, n_matvecs, generator, _QUANTITY, memory, of_square)
-    value = math.sqrt(max(square.value, 0.0))
-    return dataclasses.replace(
-        square,
-        value=value,
-        lower=math.sqrt(max(square.lower, 0.0)),
-        upper=math.sqrt(max(square.upper, 0.0)),
-        standard_error=square.standard_error / (2 * value) if value > 0 else 0.0,
-    )
+    square = trace_of_form(form, view.n, method, n_matvecs, generator, _QUANTITY, memory, of_square)
+    return with_products(root_of_square(square), view)
 
 
-def _bounds(
+def norm_bounds(
     view: SpectralView,
     n_pairs: int,
     rtol: float | None,
@@ -115,11 +114,7 @@ def _bounds(
     rng: np.random.Generator,
     max_memory: float,
 ) -> Estimate:
-    if not view.self_adjoint:
-        raise InputError(
-            f'method="bounds" needs a positive semi-definite operator; this {view.name} is not '
-            "self-adjoint, and its norm is the root of its trace: see trace()."
-        )
+    """Return certain bounds of the norm of the self-adjoint operator of a view."""
     check_positive(view, "the trace")
     rank_bound = view.smaller_side
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from .._typing import RNGLike
 from .._validation import InputError, check_choice, check_integer, check_real, check_rng
 from ..results import Cost, Estimate
 from ._budget import (
+    CHEAP_FLOPS,
     DENSE_SIZE,
     check_max_memory,
     check_memory,
@@ -18,9 +21,10 @@ from ._budget import (
 )
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .dense import chunks, unit_columns
-from .estimators.forms import FactorForm, SelfAdjointForm, trace_form
+from .estimators.forms import FactorForm, QuadraticForm, trace_form
 from .estimators.running import ESTIMATORS, run
 from .estimators.sampled import CONFIDENCE
+from .estimators.xnystrace import xnystrace_work
 
 TRACE_METHODS = ("auto", "exact", "bounds", "dense", *ESTIMATORS)
 """What :func:`trace` and :func:`frobenius_norm` accept as ``method``."""
@@ -67,15 +71,17 @@ def trace(
             only, or of ``|L* z|^2`` with z on the state side, which needs its adjoint only.
         ``"hutch++"``, ``"xtrace"``, ``"xnystrace"``
             A part of the range exactly and the rest sampled: more accurate, above all where the
-            spectrum decays. XNysTrace, mostly the best of them, needs a factor.
+            spectrum decays. XNysTrace, the best of them, needs a factor.
         ``"auto"``
             ``"exact"``, if the operator offers it within `max_memory` and for no more flops than
             an estimate to 1 % (or to `rtol`) is taken to need: 300 samples, and as many times
             more as the square of the accuracy; below 1e10 flops in any case. ``"dense"`` by the
-            same comparison. Otherwise Hutch++, or below 12 samples the one-sided form on the
-            smaller side (forward for ``p <= n``; Hutchinson's without a factor). Where the
-            operator does not tell what a product costs, closed forms are taken up to 2e12 flops
-            and unit vectors up to a side of 2,000.
+            same comparison. Otherwise XNysTrace where there is a factor, if `max_memory` has room
+            for its vectors and its own work is no more than that of the products (or 1e10
+            flops); else Hutch++; below 12 samples the one-sided form on the smaller side (forward
+            for ``p <= n``; Hutchinson's without a factor). Where the operator does not tell what
+            a product costs, closed forms are taken up to 2e12 flops and unit vectors up to a side
+            of 2,000.
     n_matvecs : int
         Budget of the estimators, in products of single columns. It is never exceeded.
     rtol : float, optional
@@ -135,7 +141,8 @@ def trace(
         if exact is not None:
             value, cost = exact
             return known_estimate(float(value), "exact", view, "trace", cost)
-    return trace_of_form(form, view, method, n_matvecs, generator, "trace", memory, rtol)
+    found = trace_of_form(form, view.n, method, n_matvecs, generator, "trace", memory, rtol)
+    return with_products(found, view)
 
 
 def _trace_bounds(view: SpectralView, rtol: float | None, max_memory: float) -> Estimate:
@@ -162,8 +169,8 @@ def side_of(method: str) -> bool | None:
 
 
 def trace_of_form(
-    form: FactorForm | SelfAdjointForm,
-    view: SpectralView,
+    form: QuadraticForm,
+    n: int,
     method: str,
     n_matvecs: int,
     rng: np.random.Generator,
@@ -171,16 +178,30 @@ def trace_of_form(
     max_memory: float,
     rtol: float | None = None,
 ) -> Estimate:
-    """Return the trace of a quadratic form by unit vectors or by an estimator."""
-    memory = 2.0 * PRODUCT_COLUMNS * (view.n + form.size) * form.dtype.itemsize
+    """Return the trace of a quadratic form by unit vectors or by an estimator.
+
+    Parameters
+    ----------
+    form : QuadraticForm
+        The form, of an operator on vectors of length `n`.
+    method : str
+        ``"auto"``, ``"dense"`` or the name of an estimator.
+
+    Returns
+    -------
+    Estimate
+        Its cost is that of the method without the products; see :func:`with_products`.
+    """
+    memory = 2.0 * PRODUCT_COLUMNS * (n + form.size) * form.dtype.itemsize
     if method == "auto":
         method = _cheapest(form, n_matvecs, rtol, max_memory - memory)
     if method == "dense":
         value = 0.0
         for first, last in chunks(form.size):
             value += float(np.sum(form.quadratic(unit_columns(first, last, form.size, form.dtype))))
-        cost = Cost(2.0 * view.n * form.size, memory)
-        return known_estimate(value, "dense", view, quantity, cost)
+        cost = Cost(2.0 * n * form.size, memory)
+        products = form.cost * form.size
+        return Estimate(value, value, value, 0.0, "dense", products, quantity, cost=cost)
     estimate = ESTIMATORS[method](form, rng)
     kept = _kept_bytes(form, method, n_matvecs)
     check_memory(
@@ -197,35 +218,80 @@ def trace_of_form(
         upper=sampled.upper,
         standard_error=sampled.standard_error,
         method=method,
-        n_matvecs=view.n_matvecs,
+        n_matvecs=estimate.used,
         quantity=quantity,
         confidence=CONFIDENCE if sampled.standard_error > 0 else 1.0,
-        cost=view.whole_cost(Cost(flops, memory + kept)),
+        cost=Cost(flops, memory + kept),
     )
 
 
-def _cheapest(
-    form: FactorForm | SelfAdjointForm, n_matvecs: int, rtol: float | None, room: float
-) -> str:
+def with_products(found: Estimate, view: SpectralView) -> Estimate:
+    """Return an estimate with all products of a view counted and paid for."""
+    return dataclasses.replace(found, n_matvecs=view.n_matvecs, cost=view.whole_cost(found.cost))
+
+
+def root_of_square(square: Estimate) -> Estimate:
+    """Return the root of an estimate, with the error propagated."""
+    value = math.sqrt(max(square.value, 0.0))
+    return dataclasses.replace(
+        square,
+        value=value,
+        lower=math.sqrt(max(square.lower, 0.0)),
+        upper=math.sqrt(max(square.upper, 0.0)),
+        standard_error=square.standard_error / (2 * value) if value > 0 else 0.0,
+    )
+
+
+def unit_vectors_pay(
+    products: float,
+    flops: float | None,
+    sample_flops: float | None,
+    budget: int,
+    rtol: float | None,
+) -> bool:
+    """Return whether a quantity is had from unit vectors for no more than an estimate takes.
+
+    Parameters
+    ----------
+    products, flops
+        What all unit vectors take; the flops where they are known.
+    sample_flops : float or None
+        Flops of one sample of the estimate.
+    budget : int
+        Products that may be spent on an estimate.
+    rtol : float or None
+        Relative accuracy asked for, by default 1 %.
+    """
+    if flops is None or sample_flops is None:
+        return products <= max(budget, DENSE_SIZE)
+    worth = flops <= worthwhile_flops(sample_flops, rtol)
+    return worth or products <= min(budget, predicted_products(rtol))
+
+
+def _cheapest(form: QuadraticForm, n_matvecs: int, rtol: float | None, room: float) -> str:
     products = form.cost * form.size
-    if form.flops is None:
-        dense = products <= max(n_matvecs, DENSE_SIZE)
-    else:
-        limit = worthwhile_flops(form.flops, rtol)
-        dense = form.size * form.flops <= limit or products <= min(
-            n_matvecs, predicted_products(rtol)
-        )
-    if dense:
+    flops = None if form.flops is None else form.size * form.flops
+    if unit_vectors_pay(products, flops, form.flops, n_matvecs, rtol):
         return "dense"
-    few = n_matvecs < 12 * form.cost
-    if few or _kept_bytes(form, "hutch++", n_matvecs) > room:
-        if isinstance(form, SelfAdjointForm) or form.cost > 1:
-            return "hutchinson"
-        return "one-sided-forward" if form.forward else "one-sided-reverse"
-    return "hutch++"
+    if n_matvecs >= 12 * form.cost:
+        if isinstance(form, FactorForm) and _nystrom_pays(form, n_matvecs, room):
+            return "xnystrace"
+        if _kept_bytes(form, "hutch++", n_matvecs) <= room:
+            return "hutch++"
+    if not isinstance(form, FactorForm) or form.cost > 1:
+        return "hutchinson"
+    return "one-sided-forward" if form.forward else "one-sided-reverse"
 
 
-def _kept_bytes(form: FactorForm | SelfAdjointForm, method: str, n_matvecs: int) -> float:
+def _nystrom_pays(form: FactorForm, n_matvecs: int, room: float) -> bool:
+    n_tests = min(n_matvecs // form.product_cost, form.size, form.image_size)
+    flops, _ = xnystrace_work(form, n_tests)
+    of_products = 0.0 if form.flops is None else form.flops * n_matvecs / form.cost
+    fits = _kept_bytes(form, "xnystrace", n_matvecs) <= room
+    return fits and flops <= max(of_products, CHEAP_FLOPS)
+
+
+def _kept_bytes(form: QuadraticForm, method: str, n_matvecs: int) -> float:
     """Return what an estimator keeps beside the block that it multiplies."""
     larger = form.image_size if isinstance(form, FactorForm) else form.size
     columns = min(n_matvecs / form.cost, 3.0 * form.size)

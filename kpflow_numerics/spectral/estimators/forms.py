@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._typing import FloatArray
 from ..._validation import InputError
+from ...results import Cost
 from .._view import PRODUCT_COLUMNS, CountedOperator, SpectralView
 
 
@@ -24,12 +25,15 @@ class QuadraticForm(Protocol):
         Products of single columns that ``z* G z`` takes; a column of the sketch takes as many.
     positive : bool
         Whether G is positive semi-definite.
+    flops : float or None
+        Flops of ``z* G z``, where they are known.
     """
 
     size: int
     dtype: np.dtype[Any]
     cost: int
     positive: bool
+    flops: float | None
 
     def quadratic(self, Z: FloatArray) -> FloatArray:
         """Return ``z* G z`` for each column of Z, in double precision."""
@@ -60,13 +64,7 @@ class BilinearForm(QuadraticForm, Protocol):
 
 
 class SelfAdjointForm:
-    """A self-adjoint operator without a known factor.
-
-    Attributes
-    ----------
-    flops : float or None
-        Flops of ``z* A z``, where they are known.
-    """
+    """A self-adjoint operator without a known factor."""
 
     cost = 1
     product_cost = 1
@@ -100,6 +98,22 @@ class SelfAdjointForm:
         return images
 
 
+class Factor(Protocol):
+    """What a form needs of L: its block products."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a block product takes, where that is known."""
+
+    def matmat(self, X: FloatArray) -> FloatArray:
+        """Return ``L X``."""
+
+    def rmatmat(self, X: FloatArray) -> FloatArray:
+        """Return ``L* X``."""
+
+
 class FactorForm:
     """``L* L`` or ``L L*``: the trace is ``|L|_F^2`` either way.
 
@@ -108,7 +122,7 @@ class FactorForm:
 
     Parameters
     ----------
-    factor : CountedOperator, shape (n, p)
+    factor : Factor, shape (n, p)
         L.
     forward : bool, optional
         Whether the probes are on the column side (``|L z|^2``) or on the row side (``|L* z|^2``).
@@ -118,15 +132,13 @@ class FactorForm:
     ----------
     forward : bool
         On which side the probes are.
-    flops : float or None
-        Flops of ``|L z|^2``, where they are known.
     """
 
     cost = 1
     product_cost = 2
     positive = True
 
-    def __init__(self, factor: CountedOperator, *, forward: bool | None = None) -> None:
+    def __init__(self, factor: Factor, *, forward: bool | None = None) -> None:
         n, p = factor.shape
         if forward is None:
             forward = p <= n

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..._typing import FloatArray
 from ..._validation import InputError
+from ...results import Cost
 from ...testing import default_tolerance
 from .._orthogonal import orthonormalise
 from .._view import CountedOperator, SpectralView
-from .forms import chunk_widths, random_signs
+from .forms import FactorForm, chunk_widths, column_products, random_signs
 from .ratios import jackknife
 from .sampled import SampledTrace
 
@@ -30,56 +31,104 @@ class PairForm:
         self.size = first.n
         self.dtype: np.dtype[Any] = np.result_type(first.dtype, second.dtype)
         self.cost = products_of(first) + products_of(second)
+        self.flops = total_flops(first.product_flops, second.product_flops)
 
     def quadratic(self, Z: FloatArray) -> FloatArray:
         """Return ``<A z, B z>`` for each column."""
-        return _column_products(self._first.apply(Z), self._second.apply(Z))
+        return column_products(self._first.apply(Z), self._second.apply(Z))
 
     def sketch(self, columns: int, rng: np.random.Generator) -> FloatArray:
         """Return products of ``A B`` with random columns."""
         return self._first.apply(self._second.apply(self._second.random_block(columns, rng)))
 
 
-class FactorPairForm:
+class OneFactorForm:
     """``L* B L`` for ``A = L L*``, on the columns of L: its trace is ``tr(A B)``.
 
-    Where ``B = M M*`` is known too, ``z* G z = |M* L z|^2``. Its variance under random vectors,
-    ``2 tr(A B A B)``, is never above that of :class:`PairForm`.
+    Its variance under random vectors, ``2 tr(A B A B)``, is never above that of
+    :class:`PairForm`.
     """
+
+    cost = 2
 
     def __init__(self, factor: CountedOperator, other: SpectralView) -> None:
         self._factor, self._other = factor, other
         self.size = factor.shape[1]
         self.dtype = factor.dtype
-        self.cost = 2
         self.positive = other.positive_semidefinite
+        cost = factor.product_cost()
+        self.flops = total_flops(None if cost is None else cost.flops, other.product_flops)
 
     def quadratic(self, Z: FloatArray) -> FloatArray:
         """Return ``z* L* B L z`` for each column."""
         images = self._factor.matmat(Z)
-        if self._other.factor is None:
-            return _column_products(images, self._other.apply(images))
-        images = self._other.factor.rmatmat(images)
-        return _column_products(images, images)
+        return column_products(images, self._other.apply(images))
 
     def sketch(self, columns: int, rng: np.random.Generator) -> FloatArray:
-        """Return products of ``L* B``, or ``L* M``, with random columns."""
-        if self._other.factor is None:
-            images = self._other.apply(self._other.random_block(columns, rng))
-        else:
-            random = rng.standard_normal((self._other.factor.shape[1], columns))
-            images = self._other.factor.matmat(random.astype(self._other.dtype, copy=False))
+        """Return products of ``L* B`` with random columns."""
+        images = self._other.apply(self._other.random_block(columns, rng))
         return self._factor.rmatmat(images)
 
 
-def product_form(first: SpectralView, second: SpectralView) -> PairForm | FactorPairForm:
+class ProductOfFactors:
+    """``M* L`` for ``A = L L*`` and ``B = M M*``: ``tr(A B)`` is its squared Frobenius norm."""
+
+    def __init__(self, first: CountedOperator, second: CountedOperator) -> None:
+        self._first, self._second = first, second
+        self.shape = (second.shape[1], first.shape[1])
+        self.dtype: np.dtype[Any] = np.result_type(first.dtype, second.dtype)
+
+    def product_cost(self, k: int = 1) -> Cost | None:
+        """Return what a block product takes, where both factors tell it."""
+        first, second = self._first.product_cost(k), self._second.product_cost(k)
+        if first is None or second is None:
+            return None
+        return Cost(first.flops + second.flops, max(first.memory_bytes, second.memory_bytes))
+
+    def matmat(self, X: FloatArray) -> FloatArray:
+        """Return ``M* L X``."""
+        return self._second.rmatmat(self._first.matmat(X))
+
+    def rmatmat(self, X: FloatArray) -> FloatArray:
+        """Return ``L* M X``."""
+        return self._first.rmatmat(self._second.matmat(X))
+
+
+class TwoFactorForm(FactorForm):
+    """``L* M M* L`` or ``M* L L* M`` for ``A = L L*`` and ``B = M M*``, on the smaller side."""
+
+    cost = 2
+    product_cost = 4
+
+    def __init__(self, first: CountedOperator, second: CountedOperator) -> None:
+        both = ProductOfFactors(first, second)
+        super().__init__(both)
+        cost = both.product_cost()
+        self.flops = None if cost is None else cost.flops
+
+
+TraceOfProduct = PairForm | OneFactorForm | TwoFactorForm
+
+
+def product_form(first: SpectralView, second: SpectralView) -> TraceOfProduct:
     """Return the form whose trace is ``tr(A B)``, on the smallest side."""
-    sides = [
-        FactorPairForm(A.factor, B)
+    narrow = [
+        (A.factor.shape[1], A.factor, B)
         for A, B in ((first, second), (second, first))
         if A.factor is not None and A.factor.shape[1] < first.n
     ]
-    return min(sides, key=lambda form: form.size) if sides else PairForm(first, second)
+    if not narrow:
+        return PairForm(first, second)
+    _, factor, other = min(narrow, key=lambda side: side[0])
+    if other.factor is None:
+        return OneFactorForm(factor, other)
+    return TwoFactorForm(factor, other.factor)
+
+
+def total_flops(*parts: float | None) -> float | None:
+    """Return the sum, or None where any part is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def products_of(view: SpectralView) -> int:
@@ -138,8 +187,7 @@ def sampled_alignment(
             f"({_LEAST_PROBES} probes with both operators); got {n_matvecs}."
         )
     dtype = np.result_type(first.dtype, second.dtype)
-    planned = pairs if rtol is None else min(pairs, 6 * _FIRST_PROBES)
-    columns = min(planned // 6, first.n) if sketched else 0
+    columns = sketch_columns(first, second, n_matvecs, rtol) if sketched else 0
     basis = np.empty((first.n, 0), dtype)
     if columns:
         images = [view.apply(view.random_block(columns, rng)) for view in (first, second)]
@@ -173,12 +221,19 @@ def sampled_alignment(
         samples = np.concatenate([samples, draw(min(left, math.ceil(more)))])
 
 
+def sketch_columns(
+    first: SpectralView, second: SpectralView, n_matvecs: int, rtol: float | None
+) -> int:
+    """Return how many random images of each operator the split is made from."""
+    pairs = n_matvecs // (products_of(first) + products_of(second))
+    planned = pairs if rtol is None else min(pairs, 6 * _FIRST_PROBES)
+    return min(planned // 6, first.n)
+
+
 def _products(first: SpectralView, second: SpectralView, Z: FloatArray) -> FloatArray:
     """Return ``<A z, B z>``, ``|A z|^2`` and ``|B z|^2`` for each column: a row each."""
     Y, W = first.apply(Z), second.apply(Z)
-    return np.stack(
-        [_column_products(Y, W), _column_products(Y, Y), _column_products(W, W)], axis=1
-    )
+    return np.stack([column_products(Y, W), column_products(Y, Y), column_products(W, W)], axis=1)
 
 
 def _interval(
@@ -230,8 +285,3 @@ def _control_weights(
     found = np.linalg.lstsq(halves, target, rcond=None)[0]
     weights[controlled] = np.clip(found, 0.0, 1.0)
     return weights
-
-
-def _column_products(X: FloatArray, Y: FloatArray) -> FloatArray:
-    products: FloatArray = np.einsum("ij,ij->j", X, Y, dtype=np.float64)
-    return products

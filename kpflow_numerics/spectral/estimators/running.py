@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from .forms import FactorForm, SelfAdjointForm
 from .hutch_plus_plus import HutchPlusPlus
 from .hutchinson import Hutchinson
 from .sampled import SampledTrace
@@ -45,9 +44,7 @@ class RunningEstimate(Protocol):
         """Flops beside the products, and bytes kept."""
 
 
-ESTIMATORS: dict[
-    str, Callable[[FactorForm | SelfAdjointForm, np.random.Generator], RunningEstimate]
-] = {
+ESTIMATORS: dict[str, Callable[[Any, np.random.Generator], RunningEstimate]] = {
     "hutchinson": Hutchinson,
     "hutch++": HutchPlusPlus,
     "xtrace": XTrace,

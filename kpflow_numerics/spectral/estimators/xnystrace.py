@@ -89,10 +89,14 @@ class XNysTrace:
     @property
     def work(self) -> tuple[float, float]:
         """Flops beside the products, and bytes kept."""
-        rows = float(2 * self._form.size + self._form.image_size)
-        columns = float(self._images.shape[1])
-        flops = 4.0 * rows * columns**2 + 500.0 * columns**3
-        return flops, rows * columns * self._form.dtype.itemsize
+        return xnystrace_work(self._form, self._images.shape[1])
+
+
+def xnystrace_work(form: FactorForm, n_tests: int) -> tuple[float, float]:
+    """Return the flops that so many test vectors take beside the products, and the bytes kept."""
+    rows, columns = float(2 * form.size + form.image_size), float(n_tests)
+    flops = 4.0 * rows * columns**2 + 500.0 * columns**3
+    return flops, rows * columns * form.dtype.itemsize
 
 
 def xnystrace(form: BilinearForm, n_matvecs: int, rng: np.random.Generator) -> SampledTrace:
