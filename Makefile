@@ -30,8 +30,9 @@ lint: $(VENV)/installed ## Check style
 types: $(VENV)/installed ## Check types
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## Measure products against bare matrix multiplications
+bench: $(VENV)/installed ## Measure products against matrix multiplications, and error against time
 	$(BIN)/python benchmarks/products.py
+	$(BIN)/python benchmarks/time_to_accuracy.py --quick
 
 docs: $(VENV)/installed ## Build the documentation into docs/_build/html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

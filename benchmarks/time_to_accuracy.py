@@ -2,7 +2,7 @@
 
 The problem is the one that arXiv 2511.10796 reports on: the tangent kernel of the hidden states of
 a GRU at initialisation, 15 trials of 50 steps, 64 units, 10 inputs (n = 48,000, p = 14,592).
-``make bench-accuracy`` runs it small. In full (about half an hour on two cores)::
+``make bench`` runs it small. In full (about half an hour on two cores)::
 
     python benchmarks/time_to_accuracy.py --memory --figure docs/figures/time_to_accuracy
 
