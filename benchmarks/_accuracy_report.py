@@ -117,7 +117,7 @@ def report(records: list[Record]) -> str:
         lines.append(f"  {'optimistic: best of each':27s}" + row_cells(crossings, direct))
         if quantity == "trace":
             reported = "".join(f"{f'({speed:,}x)':>19s}" for speed in REPORTED_SPEED_UPS)
-            lines.append(f"  {'published, the same metric':27s}" + reported)
+            lines.append(f"  {'published, at full size':27s}" + reported)
         lines.append("")
     return "\n".join(lines)
 
