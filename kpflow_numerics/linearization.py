@@ -76,12 +76,12 @@ class Linearization(ABC):
         """Return ``K block = J J* block``."""
 
     @abstractmethod
-    def propagate(self, block: FloatArray) -> FloatArray:
-        """Return ``P block``."""
+    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P block``, in the place of the block if it may be overwritten."""
 
     @abstractmethod
-    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
-        """Return ``P* block``."""
+    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P* block``, in the place of the block if it may be overwritten."""
 
     def unpropagate(self, block: FloatArray) -> FloatArray:
         """Return ``P^-1 block``: ``q_t - A_t q_{t-1}``."""
@@ -169,13 +169,13 @@ class SiteLinearization(Linearization):
         """Return ``K block = J J* block``."""
         return self._sites.param_gram(block)
 
-    def propagate(self, block: FloatArray) -> FloatArray:
-        """Return ``P block``."""
-        return self._sites.propagate(block)
+    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P block``, in the place of the block if it may be overwritten."""
+        return self._sites.propagate(block, overwrite=overwrite)
 
-    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
-        """Return ``P* block``."""
-        return self._sites.propagate_adjoint(block)
+    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P* block``, in the place of the block if it may be overwritten."""
+        return self._sites.propagate_adjoint(block, overwrite=overwrite)
 
 
 class GenericLinearization(Linearization):
@@ -230,18 +230,18 @@ class GenericLinearization(Linearization):
         """Return ``K block = J J* block``."""
         return self.param_jvp(self.param_vjp(block))
 
-    def propagate(self, block: FloatArray) -> FloatArray:
-        """Return ``P block``."""
-        trajectory, out = self.trajectory, block.copy()
+    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P block``, in the place of the block if it may be overwritten."""
+        trajectory, out = self.trajectory, block if overwrite else block.copy()
         for t in range(1, trajectory.n_steps):
             out[:, t] += self.cell.state_jvp(
                 trajectory.params, trajectory.inputs[:, t], trajectory.previous[:, t], out[:, t - 1]
             )
         return out
 
-    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
-        """Return ``P* block``."""
-        trajectory, out = self.trajectory, block.copy()
+    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P* block``, in the place of the block if it may be overwritten."""
+        trajectory, out = self.trajectory, block if overwrite else block.copy()
         for t in range(trajectory.n_steps - 1, 0, -1):
             out[:, t - 1] += self.cell.state_vjp(
                 trajectory.params, trajectory.inputs[:, t], trajectory.previous[:, t], out[:, t]

@@ -172,9 +172,9 @@ class WeightSites:
         n_features = sum(len(group.row_blocks) * group.features.shape[-1] for group in self.groups)
         return float(self.gains.shape[0]) * self.gains.shape[1] * self.n_units * n_features * k
 
-    def propagate(self, block: FloatArray) -> FloatArray:
-        """Return ``P block`` for a block ``(B, T, N, k)``."""
-        out = block.copy()
+    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
+        out = block if overwrite else block.copy()
         slots = self._slots(out)
         has_inner = self.inner is not None
         with kernel_threads(self._recurrent_work(block)):
@@ -199,9 +199,9 @@ class WeightSites:
                 )
         return out
 
-    def propagate_adjoint(self, block: FloatArray) -> FloatArray:
-        """Return ``P* block`` for a block ``(B, T, N, k)``."""
-        out = block.copy()
+    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P* block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
+        out = block if overwrite else block.copy()
         slots = self._slots(out)
         has_inner = self.inner is not None
         with kernel_threads(self._recurrent_work(block)):

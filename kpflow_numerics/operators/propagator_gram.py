@@ -60,7 +60,8 @@ class PropagatorGram(StructuredOperator):
         return Propagator(self.linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
-        return self.linearization.propagate(self.linearization.propagate_adjoint(block))
+        adjoint = self.linearization.propagate_adjoint(block)
+        return self.linearization.propagate(adjoint, overwrite=True)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)

@@ -51,7 +51,7 @@ class Sensitivity(StructuredOperator):
         return TangentKernel(self.linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
-        return self.linearization.propagate(self.linearization.param_jvp(block))
+        return self.linearization.propagate(self.linearization.param_jvp(block), overwrite=True)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.param_vjp(self.linearization.propagate_adjoint(block))

@@ -101,6 +101,20 @@ def test_the_sensitivity_is_the_derivative_of_the_simulation(case: CellCase) -> 
 
 @pytest.mark.parametrize("case", [*SITE_CASES[-2:], OWN_CASES[0].in_float32()], ids=str)
 @OPERATORS
+def test_arguments_are_left_alone(case: CellCase, operator_case: OperatorCase) -> None:
+    operator = operator_case.build(case.linearization())
+    rng = np.random.default_rng(13)
+    for width in (1, 3):
+        for product, size in ((operator.matmat, 1), (operator.rmatmat, 0)):
+            block = rng.standard_normal((operator.shape[size], width)).astype(operator.dtype)
+            before = block.copy()
+            first = product(block)
+            np.testing.assert_array_equal(block, before)
+            np.testing.assert_array_equal(product(block), first)
+
+
+@pytest.mark.parametrize("case", [*SITE_CASES[-2:], OWN_CASES[0].in_float32()], ids=str)
+@OPERATORS
 def test_arrays_keep_their_shape(case: CellCase, operator_case: OperatorCase) -> None:
     operator = operator_case.build(case.linearization())
     matrix = operator.to_dense()
