@@ -36,7 +36,7 @@ self-adjoint mean those of ``A A*``: of its singular values squared.
 """
 
 from ._budget import DEFAULT_MAX_MEMORY
-from .alignment import ALIGNMENT_METHODS, alignment, inner_product
+from .alignment import ALIGNMENT_METHODS, INNER_PRODUCT_METHODS, alignment, inner_product
 from .brackets import participation_ratio_bracket, rank_bracket
 from .certificate import Certificate, completeness_certificate
 from .effective_rank import RANK_METHODS, effective_rank
@@ -59,6 +59,7 @@ __all__ = [
     "AXES",
     "DEFAULT_MAX_MEMORY",
     "EIGEN_METHODS",
+    "INNER_PRODUCT_METHODS",
     "PUBLISHED_RECIPES",
     "RANK_METHODS",
     "RECIPES",

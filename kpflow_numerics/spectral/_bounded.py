@@ -21,7 +21,7 @@ from ._leading import Options
 from ._view import SpectralView
 from .certificate import CERTIFICATE_PRODUCTS
 from .top_eigenpairs import EIGEN_METHODS, eigen_result
-from .trace import known_estimate, trace
+from .trace import trace
 
 Bracket = Callable[[float, EigenResult], tuple[float, float]]
 """Bounds of a quantity from the trace and the leading eigenpairs."""
@@ -151,7 +151,8 @@ def _trace(
         return Estimate(middle, lower, upper, 0.0, "bounds", 0, "trace", cost=cost)
     found = view.ask_exact("trace", max_memory=max_memory)
     if found is not None:
-        return known_estimate(float(found[0]), "exact", view, "trace", found[1])
+        value = float(found[0])
+        return Estimate(value, value, value, 0.0, "exact", 0, "trace", cost=found[1])
     return trace(
         view.operator,
         n_matvecs=n_matvecs,

@@ -8,7 +8,12 @@ from scipy.sparse.linalg import aslinearoperator
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, MemoryLimitError
 from kpflow_numerics.results import Cost
-from kpflow_numerics.spectral import ALIGNMENT_METHODS, alignment, inner_product
+from kpflow_numerics.spectral import (
+    ALIGNMENT_METHODS,
+    INNER_PRODUCT_METHODS,
+    alignment,
+    inner_product,
+)
 from kpflow_numerics.spectral._view import SpectralView
 from kpflow_numerics.spectral.estimators import products
 from kpflow_numerics.testing import default_tolerance
@@ -106,9 +111,9 @@ def gru_pair(first: str, second: str):
     return A, B, A.to_dense(), B.to_dense()
 
 
-def artificial_pair():
-    values = 1 / (1 + np.arange(60.0))
-    Q = orthogonal(60, 8)
+def artificial_pair(size=60):
+    values = 1 / (1 + np.arange(float(size)))
+    Q = orthogonal(size, 8)
     A = with_eigenvalues(values)
     B = 0.5 * A + (Q * values[::-1]) @ Q.T
     return Operator(A, self_adjoint=True), Operator(B, self_adjoint=True), A, B
@@ -206,9 +211,9 @@ def test_mixtures_of_exact_and_sampled_parts_are_honest(form):
 
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch, request):
-    """Let the mixtures sample what is small enough for unit vectors."""
-    if "mixtures" in request.node.name:
-        monkeypatch.setattr(sys.modules["kpflow_numerics.spectral.alignment"], "DENSE_SIZE", 10)
+    """Let mixtures sample what is small enough for unit vectors."""
+    if "mixture" in request.node.name:
+        monkeypatch.setattr(sys.modules["kpflow_numerics.spectral.trace"], "DENSE_SIZE", 10)
 
 
 def test_the_sketch_and_the_shared_products_are_worth_it():
@@ -263,33 +268,261 @@ def test_relative_accuracy_is_reached_with_fewer_products():
     assert starved.n_matvecs <= 31
 
 
-@pytest.mark.parametrize("case", SITE_CASES, ids=str)
-def test_every_pair_of_operators_of_a_network(case):
+def mixture(unknown):
+    """Return operators of which only `unknown` has to be sampled, and their alignment."""
+    A, B, dense_a, dense_b = artificial_pair(400)
+    for op in (A, B):
+        op.positive_semidefinite = True
+    if unknown != "two norms":
+        B.exact_frobenius_norm = lambda: np.linalg.norm(dense_b)
+    if unknown == "inner product":
+        A.exact_frobenius_norm = lambda: np.linalg.norm(dense_a)
+    else:
+        A.exact_inner_product = lambda other: np.vdot(dense_a, other.matrix)
+    return A, B, cosine(dense_a, dense_b)
+
+
+@pytest.mark.parametrize("unknown", ["inner product", "one norm", "two norms"])
+def test_a_mixture_is_sampled_until_the_ratio_is_accurate(unknown):
+    A, B, truth = mixture(unknown)
+    limit, used = 390, []
+    for aim in (0.3, 0.01, 0.005):
+        found = alignment(A, B, n_matvecs=limit, rtol=aim, rng=7)
+        used.append(found.n_matvecs)
+        assert found.upper - found.lower <= 2 * aim * found.value
+        assert found.lower <= truth <= found.upper
+    assert used == sorted(used)
+    assert used[0] < used[-1] < limit
+    starved = alignment(A, B, n_matvecs=40, rtol=1e-6, rng=7)
+    assert starved.n_matvecs <= 40
+    assert starved.upper - starved.lower > 2e-6 * starved.value
+
+
+@pytest.mark.parametrize("unknown", ["inner product", "one norm", "two norms"])
+def test_a_mixture_that_stops_when_accurate_still_covers(unknown):
+    A, B, truth = mixture(unknown)
+    found = [alignment(A, B, n_matvecs=390, rtol=0.01, rng=seed) for seed in range(300, 500)]
+    assert max(each.n_matvecs for each in found) < 390
+    assert all(each.upper - each.lower <= 0.02 * each.value for each in found)
+    assert np.mean([each.lower <= truth <= each.upper for each in found]) >= 0.9
+
+
+def test_inner_products_of_a_mixture_are_as_accurate_as_asked():
+    A, B, dense_a, dense_b = artificial_pair(400)
+    truth = np.vdot(dense_a, dense_b)
+    for method, rtol in (("auto", 0.01), ("hutch++", 0.01), ("hutchinson", 0.1)):
+        rough, fine = (
+            inner_product(A, B, method, n_matvecs=790, rtol=aim, rng=7) for aim in (0.5, rtol)
+        )
+        assert rough.n_matvecs < fine.n_matvecs < 790
+        for found, aim in ((rough, 0.5), (fine, rtol)):
+            assert found.upper - found.lower <= 2 * aim * found.value
+            assert abs(found.value - truth) <= 6 * found.standard_error
+
+
+def test_a_mixture_of_two_factors_takes_the_best_estimator():
+    rng = np.random.default_rng(9)
+    tall, other = (rng.standard_normal((300, 80)) * 0.9 ** np.arange(80) for _ in range(2))
+    A, B = gram_operator(tall), gram_operator(other)
+    truth = np.linalg.norm(other.T @ tall) ** 2
+    found = inner_product(A, B, n_matvecs=79, rng=7)
+    assert found.method == "xnystrace"
+    assert found.n_matvecs == A.factor.columns + B.factor.columns <= 79
+    assert found.lower <= truth <= found.upper
+    errors = {
+        method: np.mean(
+            [
+                abs(inner_product(A, B, method, n_matvecs=79, rng=seed).value - truth)
+                for seed in range(30, 70)
+            ]
+        )
+        for method in ("auto", "hutch++")
+    }
+    assert errors["auto"] < errors["hutch++"]
+
+
+class Priced(Operator):
+    """An operator that tells what a product costs, and what its exact quantities do."""
+
+    def __init__(self, matrix, flops):
+        super().__init__(matrix, self_adjoint=True, positive_semidefinite=True)
+        self.flops = flops
+
+    def product_cost(self, k=1):
+        return Cost(self.flops * k, 8.0 * k)
+
+
+@pytest.mark.parametrize(
+    ("flops", "rtol", "method"),
+    [
+        # A sample is a product with each, 5e9 flops; an estimate to 1 % takes 300 of them.
+        (1.4e12, None, "exact"),
+        (1.6e12, None, "hutch++"),
+        (0.9e10, 1.0, "exact"),
+        (2e10, 0.1, "hutch++"),
+        (1.4e14, 1e-3, "exact"),
+    ],
+)
+def test_exact_products_are_compared_with_an_estimate(flops, rtol, method):
+    values = 1 / (1 + np.arange(500.0))
+    A, B = Priced(np.diag(values), 4e9), Priced(np.diag(values[::-1].copy()), 1e9)
+    A.exact_inner_product = lambda other: np.vdot(A.matrix, other.matrix)
+    A.exact_inner_product_cost = lambda other: Cost(flops, 5.0)
+    for pair in ((A, B), (B, A)):
+        assert inner_product(*pair, n_matvecs=30, rtol=rtol).method == method
+    for op in (A, B):
+        op.exact_frobenius_norm = lambda op=op: np.linalg.norm(op.matrix)
+        op.exact_cost = lambda quantity: Cost(1e9, 7.0)
+    found = alignment(A, B, n_matvecs=60, rtol=rtol)
+    assert found.method == ("exact" if method == "exact" else "hutch++, norm by exact")
+    if method == "exact":
+        assert found.cost == Cost(flops + 2e9, 7.0)
+
+
+def test_exact_norms_are_compared_with_an_estimate():
+    values = 1 / (1 + np.arange(500.0))
+    for flops, method in ((2.9e11, "exact"), (3.1e11, "exact, norm by xnystrace")):
+        A, B = (Priced(np.diag(values), 1e9) for _ in range(2))
+        A.exact_inner_product = lambda other: np.vdot(other.matrix, other.matrix)
+        for op in (A, B):
+            op.exact_frobenius_norm = lambda op=op: np.linalg.norm(op.matrix)
+            op.exact_cost = lambda quantity, flops=flops: Cost(flops, 7.0)
+        assert alignment(A, B, n_matvecs=60).method == method
+
+
+@pytest.mark.parametrize("method", [*UNIT_VECTORS, *ESTIMATORS, "bounds"])
+def test_the_cost_counts_the_products(method):
+    factor = np.random.default_rng(9).standard_normal((40, 12))
+    free, priced = [], []
+    for flops, ops in ((0.0, free), (1e9, priced)):
+        for _ in range(2):
+            op = gram_operator(factor)
+            op.factor.product_cost = lambda k=1, flops=flops: Cost(flops * k, 8.0 * k)
+            op.product_cost = lambda k=1, flops=flops: Cost(2 * flops * k, 8.0 * k)
+            op.exact_trace = lambda: np.sum(factor**2)
+            ops.append(op)
+    for function in (alignment,) if method == "bounds" else (alignment, inner_product):
+        for op in (*free, *priced):
+            op.columns = op.factor.columns = 0
+        plain, whole = (function(*ops, method, rng=7) for ops in (free, priced))
+        counted = sum(2 * op.columns + op.factor.columns for op in priced)
+        assert whole.n_matvecs == sum(op.columns + op.factor.columns for op in priced)
+        assert whole.cost.flops - plain.cost.flops == pytest.approx(1e9 * counted)
+
+
+def test_the_split_needs_room():
+    A, B, _, _ = artificial_pair(400)
+    block = 6 * 64 * 400 * 8
+    mixture = {"n_matvecs": 59, "max_memory": block + 100}
+    A.product_cost = B.product_cost = lambda k=1: Cost(1e12 * k, 1.0)
+    assert alignment(A, B, n_matvecs=59).method == "hutch++"
+    assert alignment(A, B, **mixture).method == "hutchinson"
+    with pytest.raises(MemoryLimitError, match="A sampled alignment with n_matvecs=59 needs about"):
+        alignment(A, B, "hutch++", **mixture)
+
+
+KINDS = (
+    kpf.ParameterOperator,
+    kpf.Propagator,
+    kpf.PropagatorGram,
+    kpf.TangentKernel,
+    kpf.KroneckerCore,
+)
+
+
+def network_pairs(case):
+    """Yield every pair of operators of two checkpoints, and the alignment of their matrices."""
     lin, later = case.linearization(), replace(case, seed=41).linearization()
-    kinds = (
-        kpf.ParameterOperator,
-        kpf.Propagator,
-        kpf.PropagatorGram,
-        kpf.TangentKernel,
-        kpf.KroneckerCore,
-    )
-    for first in kinds:
-        for second in kinds:
+    for first in KINDS:
+        for second in KINDS:
             A, B = first(lin), second(later)
             dense_a, dense_b = (
                 op.to_dense() if op.self_adjoint else op.to_dense() @ op.to_dense().T
                 for op in (A, B)
             )
-            found = alignment(A, B)
-            expected = cosine(dense_a, dense_b)
-            assert found.is_exact
-            assert abs(found.value - expected) <= default_tolerance(np.float64, A.shape[0])
-            assert 0 <= found.value <= 1
-            closed = kpf.TangentKernel not in (first, second)
-            assert (found.method == "exact") == closed
-            if closed:
-                assert found.n_matvecs == 0
-                assert alignment(A, B, "exact") == found
+            yield A, B, cosine(dense_a, dense_b)
+
+
+@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+def test_bounds_hold_the_truth_of_every_pair(case):
+    rounding = default_tolerance(np.float64, 1000)
+    for A, B, truth in network_pairs(case):
+        widths = []
+        for n_pairs, rtol in ((1, None), (8, None), (2, 0.02)):
+            found = alignment(A, B, "bounds", n_pairs=n_pairs, rtol=rtol)
+            assert found.is_certified
+            assert found.standard_error == 0
+            assert found.lower - rounding <= truth <= found.upper + rounding
+            assert 0 <= found.lower <= found.value <= found.upper <= 1
+            widths.append(found.upper - found.lower)
+        uncertain = kpf.TangentKernel in (type(A), type(B))
+        assert found.method == ("bounds" if uncertain else "exact")
+        assert found.is_exact != uncertain
+        assert widths[1] < widths[0] or not uncertain
+        assert widths[2] <= 2 * 0.02 * found.value
+
+
+def test_bounds_of_an_operator_that_lies_about_its_trace_are_caught():
+    lin = SITE_CASES[0].linearization()
+    NTK, PP = kpf.TangentKernel(lin), kpf.PropagatorGram(lin)
+    truth = cosine(NTK.to_dense(), PP.to_dense())
+    sound, trace = alignment(NTK, PP, "bounds", n_pairs=2), NTK.exact_trace()
+    NTK.exact_trace_bounds = lambda width: (1.5 * trace, 1.5 * trace)
+    wrong = alignment(NTK, PP, "bounds", n_pairs=2)
+    assert sound.lower <= truth <= sound.upper
+    assert not wrong.lower <= truth <= wrong.upper
+
+
+def test_bounds_of_factors_go_through_their_gram_operators():
+    lin = SITE_CASES[0].linearization()
+    S, P = kpf.Sensitivity(lin), kpf.Propagator(lin)
+    found = alignment(S, P, "bounds", rtol=0.01)
+    same = alignment(kpf.TangentKernel(lin), kpf.PropagatorGram(lin), "bounds", rtol=0.01)
+    assert found.is_certified
+    assert found.lower <= same.upper
+    assert same.lower <= found.upper
+
+
+def test_bounds_of_negative_inner_products():
+    A, B = np.diag([3.0, 1.0, 0.1]), np.diag([-1.0, -2.0, 0.0])
+    first = Operator(A, self_adjoint=True, positive_semidefinite=True, exact_trace=lambda: 4.1)
+    second = Operator(B, self_adjoint=True, exact_frobenius_norm=lambda: np.linalg.norm(B))
+    found = alignment(first, second, "bounds", n_pairs=1)
+    assert found.lower <= cosine(A, B) <= found.upper < 0
+    assert found.is_certified
+    with pytest.raises(InputError, match="needs a positive semi-definite operator"):
+        alignment(B, first, "bounds")
+
+
+def test_bounds_with_an_estimated_trace_are_not_certain(monkeypatch):
+    monkeypatch.setattr(sys.modules["kpflow_numerics.spectral.trace"], "DENSE_SIZE", 1)
+    values = 1 / (1 + np.arange(150.0))
+    A = Operator(np.diag(values), self_adjoint=True, positive_semidefinite=True)
+    found = alignment(A, A, "bounds", n_matvecs=40)
+    assert found.method == "bounds, trace by hutch++"
+    assert found.confidence < 1
+    assert found.standard_error > 0
+
+
+def test_bounds_are_refused_where_the_inner_product_is_too_dear():
+    A = Operator(np.eye(2100), self_adjoint=True, positive_semidefinite=True)
+    with pytest.raises(InputError, match=r"needs tr\(A B\).*2,100 unit vectors.*Raise n_matvecs"):
+        alignment(A, A, "bounds")
+
+
+@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+def test_every_pair_of_operators_of_a_network(case):
+    for A, B, expected in network_pairs(case):
+        first, second = type(A), type(B)
+        found = alignment(A, B)
+        assert found.is_exact
+        assert abs(found.value - expected) <= default_tolerance(np.float64, A.shape[0])
+        assert 0 <= found.value <= 1
+        closed = kpf.TangentKernel not in (first, second)
+        assert (found.method == "exact") == closed
+        if closed:
+            assert found.n_matvecs == 0
+            assert alignment(A, B, "exact") == found
 
 
 @pytest.mark.parametrize("case", OWN_CASES, ids=str)
@@ -353,7 +586,7 @@ def test_auto_samples_what_is_too_large_for_unit_vectors():
     op.exact_inner_product = lambda other: np.vdot(op.matrix, other.matrix)
     del flat.exact_frobenius_norm
     found = alignment(op, flat, n_matvecs=40)
-    assert found.method == "exact, norm by hutch++"
+    assert found.method == "exact, norm by xnystrace"
     assert found.n_matvecs <= 40
 
 
@@ -389,6 +622,9 @@ def test_the_accuracy_is_checked():
 
 
 def test_every_method_is_named_in_the_documentation():
-    for method in ALIGNMENT_METHODS:
-        assert f'"{method}"' in alignment.__doc__
-        assert f'"{method}"' in inner_product.__doc__
+    for function, methods in (
+        (alignment, ALIGNMENT_METHODS),
+        (inner_product, INNER_PRODUCT_METHODS),
+    ):
+        for method in methods:
+            assert f'"{method}"' in function.__doc__
