@@ -11,7 +11,7 @@ import numpy as np
 from .._typing import Array, FloatArray
 from .._validation import InputError, InputTypeError, check_choice, check_integer, suggest
 from ..results import Cost, ReducedMatrix
-from ._budget import check_max_memory, check_memory
+from ._budget import CHEAP_FLOPS, EXACT_FLOPS, check_max_memory, check_memory
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .dense import chunks, unit_columns
 
@@ -54,8 +54,11 @@ def partial_trace(
         The axes to trace over. None of them gives the whole matrix, all of them the trace as a
         1 x 1 matrix.
     method : {"auto", "exact", "dense", "gram"}
-        ``"auto"`` asks the operator, then takes products with unit vectors: of its factor
-        (``"gram"``: p of them) or with itself (``"dense"``: n), whichever are fewer.
+        ``"auto"`` takes products with unit vectors, of the factor (``"gram"``: p of them) or with
+        the operator itself (``"dense"``: n), whichever are fewer; before that it asks the
+        operator, whose closed form is taken for no more flops than the products take (below 1e10
+        in any case; up to 2e12 where the products' are not known), and always where more than
+        `max_products` would be needed.
     dims : tuple of int, optional
         The axes' lengths ``(B, T, N)``, where the operator does not have them.
     max_products : int
@@ -95,9 +98,15 @@ def partial_trace(
     kept = tuple(name for name in AXES if name not in traced)
     size = math.prod(lengths[AXES.index(name)] for name in kept)
     if method in ("auto", "exact"):
-        found = view.ask_exact(
-            "partial_trace", traced, max_memory=memory, required=method == "exact"
-        )
+        found = None
+        if _has_own_axes(view, lengths, required=method == "exact"):
+            found = view.ask_exact(
+                "partial_trace",
+                traced,
+                max_memory=memory,
+                max_flops=_worthwhile_flops(view, max_products),
+                required=method == "exact",
+            )
         if found is not None:
             matrix = np.asarray(found[0]).reshape(size, size)
             return ReducedMatrix(
@@ -109,8 +118,7 @@ def partial_trace(
                 view.n_matvecs,
                 view.whole_cost(found[1]),
             )
-        factor_is_shorter = view.factor is not None and view.factor.shape[1] <= view.n
-        method = "gram" if factor_is_shorter else "dense"
+        method = "gram" if _factor_is_shorter(view) else "dense"
     work = 4.0 * PRODUCT_COLUMNS * view.n * view.dtype.itemsize
     needed = float(size) ** 2 * view.dtype.itemsize + work
     check_memory(
@@ -235,6 +243,35 @@ def _axis_lengths(view: SpectralView, dims: tuple[int, int, int] | None) -> tupl
             f"{where} must be the three lengths (B, T, N) whose product is {view.n}; got {lengths}."
         )
     return lengths
+
+
+def _has_own_axes(view: SpectralView, lengths: tuple[int, ...], *, required: bool) -> bool:
+    """Return whether the lengths are those that a closed form speaks of."""
+    own = getattr(view.operator, "dimsd", None)
+    if own is None or tuple(own) == lengths:
+        return True
+    if required:
+        raise InputError(
+            f'method="exact" knows the axes {tuple(own)} of this {view.name} only; got '
+            f'dims={lengths}. Leave out dims, or use method="auto".'
+        )
+    return False
+
+
+def _factor_is_shorter(view: SpectralView) -> bool:
+    return view.factor is not None and view.factor.shape[1] <= view.n
+
+
+def _worthwhile_flops(view: SpectralView, max_products: int) -> float:
+    """Return how many flops a closed form may take before the products are the cheaper way."""
+    if view.factor is not None and _factor_is_shorter(view):
+        columns, cost = view.factor.shape[1], view.factor.product_cost()
+        flops = None if cost is None else cost.flops
+    else:
+        columns, flops = view.n, view.product_flops
+    if columns > max_products:
+        return math.inf
+    return EXACT_FLOPS if flops is None else max(CHEAP_FLOPS, columns * flops)
 
 
 def _check_products(view: SpectralView, columns: int, max_products: int) -> None:

@@ -144,6 +144,53 @@ def test_the_operator_is_given_the_axes_in_order():
     assert asked == [("trial", "unit"), ("time",)]
 
 
+@pytest.mark.parametrize("name", ["self-adjoint", "tall factor", "tall"])
+@pytest.mark.parametrize(
+    ("product_flops", "exact_flops", "max_products", "is_exact"),
+    [
+        (None, 1.9e12, 10_000, True),
+        (None, 2.1e12, 10_000, False),
+        (None, 2.1e12, 5, True),
+        (1.0, 0.9e10, 10_000, True),
+        (1.0, 1.1e10, 10_000, False),
+        (1.0, 1e30, 5, True),
+        (1e13, 7.9e13, 10_000, True),
+        (1e13, 7e14, 10_000, False),
+    ],
+)
+def test_the_closed_form_is_compared_with_products_that_are_allowed(
+    name, product_flops, exact_flops, max_products, is_exact
+):
+    op, matrix = operators(np.float64)[name]
+    for each in (op, getattr(op, "factor", op)):
+        if product_flops is not None:
+            each.product_cost = lambda k=1: Cost(product_flops * k, 1.0)
+    known = by_definition(matrix, ("time",), diagonal=True)
+    for attribute, value in knows_exactly("partial_trace", known, Cost(exact_flops, 2.0)).items():
+        setattr(op, attribute, value)
+    found = partial_trace(op, "time", max_products=max_products)
+    assert (found.method == "exact") == is_exact
+    np.testing.assert_allclose(found, known, atol=1e-12)
+    if max_products == 5:
+        with pytest.raises(MemoryLimitError):
+            partial_trace(op, "time", "exact", max_products=5, max_memory=1.0)
+        # Memory that holds the products' blocks, but not the closed form.
+        op.exact_cost = lambda quantity: Cost(exact_flops, 1e12)
+        with pytest.raises(InputError, match="more than max_products=5"):
+            partial_trace(op, "time", max_products=5)
+
+
+def test_a_closed_form_does_not_know_other_axes():
+    known = knows_exactly("partial_trace", np.zeros((10, 10)))
+    op = Operator(np.eye(N), dimsd=(5, 3, 2), self_adjoint=True, **known)
+    found = partial_trace(op, "time", dims=DIMS)
+    assert found.method == "dense"
+    np.testing.assert_array_equal(found, 3 * np.eye(10))
+    with pytest.raises(InputError, match=r"knows the axes \(5, 3, 2\) of this Operator only; got"):
+        partial_trace(op, "time", "exact", dims=DIMS)
+    assert partial_trace(op, "time").method == "exact"
+
+
 def test_axes_of_an_operator_that_does_not_have_them():
     found = partial_trace(np.eye(N), "time", dims=DIMS)
     np.testing.assert_array_equal(found, 3 * np.eye(10))
