@@ -298,12 +298,16 @@ def test_a_mixture_is_sampled_until_the_ratio_is_accurate(unknown):
     assert starved.upper - starved.lower > 2e-6 * starved.value
 
 
-@pytest.mark.parametrize("unknown", ["inner product", "one norm", "two norms"])
-def test_a_mixture_that_stops_when_accurate_still_covers(unknown):
+@pytest.mark.parametrize(
+    ("unknown", "rtol"), [("inner product", 0.012), ("one norm", 0.014), ("two norms", 0.022)]
+)
+def test_a_mixture_that_stops_when_accurate_still_covers(unknown, rtol):
     A, B, truth = mixture(unknown)
-    found = [alignment(A, B, n_matvecs=390, rtol=0.01, rng=seed) for seed in range(300, 500)]
-    assert max(each.n_matvecs for each in found) < 390
-    assert all(each.upper - each.lower <= 0.02 * each.value for each in found)
+    found = [alignment(A, B, n_matvecs=390, rtol=rtol, rng=seed) for seed in range(300, 500)]
+    used = {each.n_matvecs for each in found}
+    assert len(used) > 1
+    assert max(used) < 390
+    assert all(each.upper - each.lower <= 2 * rtol * each.value for each in found)
     assert np.mean([each.lower <= truth <= each.upper for each in found]) >= 0.9
 
 
