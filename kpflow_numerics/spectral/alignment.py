@@ -73,6 +73,7 @@ def inner_product(
 
     Examples
     --------
+    >>> import numpy as np
     >>> inner_product(np.diag([2.0, 1.0]), np.diag([1.0, 3.0]))
     Estimate(5, dense, 12 products)
     """
