@@ -1,14 +1,17 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench docs clean
+.PHONY: help demo test lint types bench bench-peers docs clean
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
+# The last release that was measured; PyTorch for processors alone where pip can find it.
+PEERS_TORCH ?= torch==2.13.*
 BIN := $(VENV)/bin
 EXTRAS := plot,torch-files,xarray,test,lint
 JOBS ?= 2
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/installed: pyproject.toml setup.cfg
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python")'
@@ -34,9 +37,19 @@ bench: $(VENV)/installed ## Measure products against matrix multiplications, and
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/time_to_accuracy.py --quick
 
+# The same NumPy, SciPy and Numba as in the other environment: they are what is measured.
+$(PEERS)/installed: $(VENV)/installed
+	$(PYTHON) -m venv $(PEERS)
+	$(BIN)/python -m pip freeze --exclude-editable | grep -E '^(numpy|scipy|numba|llvmlite)==' > $(PEERS)/constraints.txt
+	$(PEERS)/bin/python -m pip install --quiet --constraint $(PEERS)/constraints.txt --editable '.[plot]' '$(PEERS_TORCH)' jax
+	@touch $@
+
+bench-peers: $(PEERS)/installed ## Measure against PyTorch and JAX (installs them apart, 2 GB; an hour)
+	$(PEERS)/bin/python benchmarks/against_peers.py --training --eigen --scaling build/scaling.svg
+
 docs: $(VENV)/installed ## Build the documentation into docs/_build/html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean: ## Delete what the other targets made, but never runs/
-	rm -rf $(VENV) docs/_build docs/generated build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) docs/_build docs/generated build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
