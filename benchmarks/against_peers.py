@@ -18,6 +18,7 @@ import datetime
 import json
 import math
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -60,10 +61,7 @@ class Contest:
         self.rounds, self.turn_seconds = rounds, turn_seconds
         self.workers: dict[str, Worker] = {}
         for name in ("ours", "gemm", *names):
-            try:
-                self.workers[name] = Worker(name)
-            except PeerError as error:
-                print(f"left out: {error}", file=sys.stderr)
+            self.enter(name)
         self._folder = tempfile.TemporaryDirectory()
         self._loaded: dict[str, tuple[Problem, str]] = {}
 
@@ -75,9 +73,18 @@ class Contest:
             worker.close()
         self._folder.cleanup()
 
+    def enter(self, name: str) -> None:
+        """Start the process of a contender, unless it has one; say so if it cannot be had."""
+        try:
+            self.workers[name] = self.workers.get(name) or Worker(name)
+        except PeerError as error:
+            print(f"left out: {error}", file=sys.stderr)
+
     def products(self, problem: Problem, dtype: str, name: str, k: int) -> list[Record]:
         """Return a record of each contender for one product."""
         about = {"product": name, "k": k}
+        if problem.saved:
+            about["product"] = f"{name}, trained"
         return self._compete(problem, dtype, about, "prepare", (name, k), list(self.workers))
 
     def training(self, problem: Problem, dtype: str) -> list[Record]:
@@ -219,8 +226,27 @@ def measure(parsed: argparse.Namespace, contest: Contest) -> Iterator[list[Recor
         for dtype in parsed.dtypes:
             n_steps, n_units = sizes[-1][1:]
             yield contest.training(Problem(cell, parsed.batch, n_steps, n_units), dtype)
+    for cell in parsed.cells if parsed.trained else []:
+        with tempfile.TemporaryDirectory() as folder:
+            problem = trained_problem(cell, sizes[-1][2], Path(folder))
+            contest.enter("ours_compressed")
+            for dtype in parsed.dtypes:
+                yield contest.products(problem, dtype, "NTK", max(parsed.columns))
     for axis, problem, k in scaling_problems() if parsed.scaling else []:
         yield [record | {"axis": axis} for record in contest.products(problem, "float32", "NTK", k)]
+
+
+def trained_problem(cell: str, units: int, folder: Path) -> Problem:
+    """Train a network in a process of its own, and return it with trials of its task."""
+    path = folder / "trained.npz"
+    command = [sys.executable, "-m", "peers.trained", cell, str(units), str(path)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    print(f"trained {cell}: {done.stdout.strip()}")
+    with np.load(path) as arrays:
+        n_trials, n_steps, n_inputs = arrays["inputs"].shape
+    return Problem(cell, n_trials, n_steps, units, n_inputs, saved=str(path))
 
 
 def conditions() -> dict[str, Any]:
@@ -276,6 +302,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--training", action="store_true", help="the gradient, at the last size")
     parser.add_argument("--batch", type=int, default=TRAINING_BATCH, help="trials of --training")
     parser.add_argument("--eigen", action="store_true", help="leading eigenpairs of the NTK too")
+    parser.add_argument("--trained", action="store_true", help="the NTK of trained networks too")
     parser.add_argument("--scaling", type=Path, help="figure of the cost against B, T, H and k")
     parser.add_argument("--output", type=Path, default=Path("build/against_peers"))
     parser.add_argument("--join", nargs="*", type=Path, default=[], help="earlier JSON to add to")

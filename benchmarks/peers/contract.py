@@ -14,7 +14,13 @@ GATES = {"vanilla-rnn": 1, "gru": 3, "lstm": 4}
 
 @dataclass(frozen=True)
 class Problem:
-    """A network at initialisation and its trials, the same for everyone."""
+    """A network and its trials, the same for everyone: at initialisation, or from a file.
+
+    Parameters
+    ----------
+    saved : str
+        An ``.npz`` file of the parameters and of ``inputs (B, T, I)``.
+    """
 
     cell: str
     trials: int
@@ -22,6 +28,7 @@ class Problem:
     units: int
     inputs: int = 3
     seed: int = 7
+    saved: str = ""
 
     @property
     def n_state(self) -> int:
@@ -29,6 +36,9 @@ class Problem:
 
     def parameters(self, dtype: str = "float64") -> dict[str, np.ndarray]:
         """Return parameters with the names, shapes and gate order of PyTorch."""
+        if self.saved:
+            with np.load(self.saved) as arrays:
+                return {name: arrays[name].astype(dtype) for name in arrays if name != "inputs"}
         rng = np.random.default_rng(self.seed)
         rows, bound = GATES[self.cell] * self.units, self.units**-0.5
         shapes: dict[str, tuple[int, ...]] = {
@@ -43,6 +53,9 @@ class Problem:
 
     def input_array(self, dtype: str = "float64") -> np.ndarray:
         """Return inputs ``(B, T, I)``."""
+        if self.saved:
+            with np.load(self.saved) as arrays:
+                return arrays["inputs"].astype(dtype)
         rng = np.random.default_rng(self.seed + 1)
         return rng.standard_normal((self.trials, self.steps, self.inputs)).astype(dtype)
 
