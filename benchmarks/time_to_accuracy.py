@@ -47,7 +47,9 @@ from kpflow_numerics.operators import _kernel_trace
 from kpflow_numerics.results import Estimate
 
 BUDGETS = (8, 16, 32, 64, 128, 256, 512, 1024, 2000)
-DETERMINISTIC_ROUNDS = 3
+MOST_KEPT = 512
+"""Largest budget of XTrace, XNysTrace and the sketched ratios: their work beside the products grows
+as the square or the cube of it, and with 2000 a rerun of them alone would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to a quantity; `run` takes a setting and a seed."""
+    """A way to a quantity; `run` takes a setting and a seed, in so many rounds at most."""
 
     quantity: str
     name: str
     kind: str
     settings: tuple[float, ...]
     run: Callable[[float, int], Estimate | float]
+    rounds: float = math.inf
 
 
 # What is measured
@@ -95,6 +98,7 @@ class Method:
 
 def estimators(problem: Problem, budgets: tuple[int, ...]) -> list[Method]:
     NTK, gram = problem.NTK, problem.PP
+    fewer = tuple(m for m in budgets if m <= MOST_KEPT)
 
     def method(
         quantity: str, name: str, run: Callable[..., Estimate], own: tuple[int, ...] = budgets
@@ -118,14 +122,18 @@ def estimators(problem: Problem, budgets: tuple[int, ...]) -> list[Method]:
     return [
         *(
             method("trace", name, trace(name))
-            for name in (hutchinson, "one-sided-reverse", "hutch++", "xtrace", "xnystrace")
+            for name in (hutchinson, "one-sided-reverse", "hutch++")
         ),
+        *(method("trace", name, trace(name), fewer) for name in ("xtrace", "xnystrace")),
         *(
             method("norm", name, norm(name))
-            for name in ("hutchinson", "one-sided-forward", "hutch++", "xtrace", "xnystrace")
+            for name in ("hutchinson", "one-sided-forward", "hutch++")
         ),
-        *(method("participation ratio", name, rank(name)) for name in ("hutchinson", "hutch++")),
-        *(method("alignment", name, alignment(name)) for name in ("hutchinson", "hutch++")),
+        *(method("norm", name, norm(name), fewer) for name in ("xtrace", "xnystrace")),
+        method("participation ratio", "hutchinson", rank("hutchinson")),
+        method("participation ratio", "hutch++", rank("hutch++"), fewer),
+        method("alignment", "hutchinson", alignment("hutchinson")),
+        method("alignment", "hutch++", alignment("hutch++"), fewer),
         # Its exact numerator takes the same time at any budget: fewer of them tell enough.
         method("alignment", "exact, norm by hutch++", alignment("auto"), budgets[1::2]),
     ]
@@ -146,28 +154,31 @@ def deterministic(problem: Problem) -> list[Method]:
         return sum(NTK.exact_trace_bounds(0.0)) / 2
 
     return [
-        Method("trace", "exact, blocks of P*P", "exact", (0.0,), through_blocks),
-        Method("trace", "exact, seeds of K", "exact", (0.0,), through_seeds),
+        Method("trace", "exact, blocks of P*P", "exact", (0.0,), through_blocks, 5),
+        Method("trace", "exact, seeds of K", "exact", (0.0,), through_seeds, 5),
         Method(
             "trace",
             "bounds",
             "bounds",
             (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7, 1e-9),
             lambda width, _: kpf.trace(NTK, "bounds", rtol=width),
+            5,
         ),
         Method(
             "norm",
             "bounds",
             "bounds",
-            (1e-1, 3e-2, 1e-2),
+            (0.5, 0.2),
             lambda width, seed: kpf.frobenius_norm(NTK, "bounds", rtol=width, rng=seed),
+            1,
         ),
         Method(
             "participation ratio",
             "bounds",
             "bounds",
-            (1e-1, 3e-2, 1e-2),
+            (0.5, 0.2),
             lambda width, seed: kpf.effective_rank(NTK, method="bounds", rtol=width, rng=seed),
+            1,
         ),
     ]
 
@@ -254,23 +265,16 @@ def measure(
     keep: Callable[[Record], None],
 ) -> None:
     """Time all methods in turn, seed after seed."""
-    done: dict[str, int] = {}
-    for seed in seeds:
+    for round_, seed in enumerate(seeds):
         for record in time_baselines(problem, seed):
             keep(record)
-        settings = sorted({place for method in methods for place in range(len(method.settings))})
-        for place in settings:
-            for method in methods:
-                if place >= len(method.settings):
-                    continue
-                if method.kind != "estimator":
-                    key = f"{method.quantity} {method.name} {place}"
-                    done[key] = done.get(key, 0) + 1
-                    if done[key] > DETERMINISTIC_ROUNDS:
-                        continue
-                record = measured(method, method.settings[place], seed, truth)
-                if record is not None:
-                    keep(record)
+        current = [method for method in methods if round_ < method.rounds]
+        for place in range(max(len(method.settings) for method in current)):
+            for method in current:
+                if place < len(method.settings):
+                    record = measured(method, method.settings[place], seed, truth)
+                    if record is not None:
+                        keep(record)
 
 
 def measured(method: Method, setting: float, seed: int, truth: dict[str, float]) -> Record | None:
@@ -299,6 +303,8 @@ def measure_memory(
 ) -> None:
     """Run each method at its largest setting in a process of its own."""
     for place, method in enumerate(methods):
+        if not method.settings:
+            continue
         arguments = ["--alone", str(place), *size_arguments(options)]
         peak = measured_alone(__file__, arguments)
         setting = method.settings[-1]
@@ -381,7 +387,8 @@ def run(problem: Problem, every: list[Method], options: argparse.Namespace) -> l
     methods = [
         method
         for method in every
-        if method.quantity in options.quantities
+        if method.settings
+        and method.quantity in options.quantities
         and (options.only is None or method.name in options.only)
     ]
     records: list[Record] = []

@@ -44,6 +44,12 @@ class CompressedLinearization(SiteLinearization):
             }
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.cell!r}, {self.dims}, {self.dtype}, ranks {self.ranks}, "
+            f"trace error {self.trace_error:.1e})"
+        )
+
     @property
     def layout(self) -> ParameterLayout:
         """The coordinates of the weights, a matrix for each group of sites."""
@@ -56,7 +62,10 @@ class CompressedLinearization(SiteLinearization):
 
     @property
     def trace_error(self) -> float:
-        """Exact ``tr(K - K') / tr K`` of what is left out; K - K' is positive semi-definite."""
+        """Exact ``tr(K - K') / tr K`` of what is left out; K - K' is positive semi-definite.
+
+        K is that of the linearisation that was given, which may have been compressed already.
+        """
         return self._trace_error
 
 

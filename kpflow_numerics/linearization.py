@@ -24,6 +24,9 @@ class Linearization(ABC):
     def __init__(self, trajectory: Trajectory) -> None:
         self.trajectory = trajectory
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.cell!r}, {self.dims}, {self.dtype})"
+
     @property
     def cell(self) -> Cell:
         """The cell."""

@@ -42,6 +42,8 @@ class Cost:
 class Estimate:
     """A number, how well it is known, and how it was found.
 
+    ``float`` and NumPy's functions take it as its value.
+
     Attributes
     ----------
     value : float
@@ -79,22 +81,30 @@ class Estimate:
     @property
     def is_exact(self) -> bool:
         """Whether the value is exact to rounding."""
-        return self.standard_error == 0 and self.lower == self.value == self.upper
+        exact = self.standard_error == 0 and self.lower == self.value == self.upper
+        return exact and self.is_certified
 
     @property
     def is_certified(self) -> bool:
-        """Whether the interval is certain: an exact value, or bounds without randomness."""
+        """Whether the interval is certain: an exact value, or bounds that are not an estimate's.
+
+        Bounds from iteratively found eigenpairs take it that none was left out, as their
+        completeness certificate says.
+        """
         return self.confidence == 1.0
 
     def __float__(self) -> float:
         return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return _as_array(np.asarray(self.value), dtype, copy)
 
     def _number(self) -> str:
         if self.is_exact:
             return f"{self.value:.6g}"
         if self.is_certified:
             return f"{self.value:.6g} in [{self.lower:.6g}, {self.upper:.6g}]"
-        return _with_error(self.value, self.standard_error)
+        return with_error(self.value, self.standard_error)
 
     def __repr__(self) -> str:
         return f"Estimate({self._number()}, {self.method}, {self.n_matvecs} products)"
@@ -445,7 +455,16 @@ def _with_prefix(number: float, base: int, unit: str) -> str:
     return f"{number:.3g} {prefix}{unit}"
 
 
-def _with_error(value: float, error: float) -> str:
+def with_error(value: float, error: float) -> str:
+    """Return a number with its standard error for people; alone, where there is none.
+
+    Examples
+    --------
+    >>> with_error(1.25817, 0.0013)
+    '1.258 +- 0.001'
+    """
+    if math.isnan(error):
+        return f"{value:.4g} (error unknown)"
     if not 0 < error < math.inf or not 1e-3 <= abs(value) < 1e7:
         return f"{value:.4g} +- {error:.1g}"
     decimals = max(0, -math.floor(math.log10(error)))

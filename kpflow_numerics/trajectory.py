@@ -12,7 +12,7 @@ from ._validation import InputError, InputTypeError, check_array
 from .cells.base import Cell
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Trajectory:
     """States that a cell passes through.
 
@@ -35,6 +35,9 @@ class Trajectory:
     inputs: FloatArray
     h0: FloatArray
     states: FloatArray
+
+    def __repr__(self) -> str:
+        return f"Trajectory({self.cell!r}, {self.states.shape}, {self.dtype})"
 
     @property
     def n_trials(self) -> int:

@@ -129,3 +129,12 @@ def test_a_generic_product_of_another_step_is_caught() -> None:
     for name, (multiply, block) in products(lin, 2).items():
         with pytest.raises(AssertionError):
             assert_close(multiply(block), generic[name][0](block), case.dtype, 60)
+
+
+def test_one_line_for_people() -> None:
+    lin = CellCase(kpf.GRU(2, 4)).linearization()
+    B, T, N = lin.dims
+    of_states = f"GRU(n_inputs=2, n_units=4, bias=True), ({B}, {T}, {N}), float64)"
+    assert repr(lin) == f"SiteLinearization({of_states}"
+    assert repr(lin.trajectory) == f"Trajectory({of_states}"
+    assert repr(kpf.compress_core(lin, 0.5)).startswith("CompressedLinearization(GRU(")

@@ -1,4 +1,4 @@
-"""Every code block of the README and of CONTRIBUTING runs as it is printed."""
+"""Every code block of the README and of CONTRIBUTING runs as it is printed, one after another."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "code"), blocks("python"))
-def test_python_blocks_run(
-    name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", sorted({name for name, _ in blocks("python")}))
+def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, name, "exec"), {"__name__": "__main__"})
+    names: dict[str, object] = {"__name__": "__main__"}
+    for home, code in blocks("python"):
+        if home == name:
+            exec(compile(code, name, "exec"), names)
 
 
 def test_there_is_a_script_in_the_readme() -> None:

@@ -85,6 +85,8 @@ def test_label_of_an_estimate():
     assert str(estimate) == "effective rank (participation-ratio): 8 (exact, 3 products)"
     assert str(dataclasses.replace(estimate, quantity="", recipe="")) == "8 (exact, 3 products)"
     assert float(estimate) == 8.0
+    assert np.sqrt(estimate) == np.sqrt(8.0)
+    assert np.asarray([estimate, estimate], dtype=float).tolist() == [8.0, 8.0]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,7 @@ def test_label_of_an_estimate():
     [
         (Estimate(8.0, 8.0, 8.0, 0.0, "exact", 0), True, True),
         (Estimate(8.0, 7.0, 9.0, 0.0, "bounds", 0), False, True),
+        (Estimate(0.0, 0.0, 0.0, 0.0, "QR", 0, confidence=0.95), False, False),
         (Estimate(8.0, 7.0, 9.0, 0.5, "hutch++", 9, confidence=0.95), False, False),
     ],
 )
@@ -128,3 +131,8 @@ def test_cost_for_people():
     assert str(Cost(1.5e9, 2048)) == "1.5 Gflop, 2 KiB"
     assert format_bytes(10) == "10 B"
     assert format_bytes(5e18) == "4.44e+03 PiB"
+
+
+def test_a_number_whose_error_is_not_known_says_so():
+    unknown = Estimate(0.5, math.nan, math.nan, math.nan, "QR", 0, confidence=0.95)
+    assert repr(unknown) == "Estimate(0.5 (error unknown), QR, 0 products)"

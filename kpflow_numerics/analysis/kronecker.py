@@ -51,7 +51,7 @@ class SchmidtResult:
     n_matvecs : int
         Products of single columns with the operator.
     cost : Cost or None
-        What the computation took beside the products with the operator, where it is known.
+        What the computation took, where it is known; see :class:`~kpflow_numerics.results.Cost`.
     """
 
     values: FloatArray
@@ -75,9 +75,9 @@ class SchmidtResult:
 
 def schmidt_decomposition(
     op: Any,
+    method: str = "auto",
     *,
     tolerance: float = 1e-6,
-    method: str = "auto",
     max_memory: float | None = None,
 ) -> SchmidtResult:
     """Return the Schmidt decomposition of an operator across (trial, time) | unit.
@@ -92,11 +92,11 @@ def schmidt_decomposition(
     ----------
     op : LinearOperator
         An operator on states, with ``dimsd = (B, T, N)``.
-    tolerance : float
-        Values above this, relative to the first, are counted in ``n_above``.
     method : {"auto", "exact", "dense"}
         ``"exact"`` asks the operator: K, its parts by site and the core know it. ``"dense"``
         makes the matrix and takes its singular values. ``"auto"`` takes the first that can be had.
+    tolerance : float
+        Values above this, relative to the first, are counted in ``n_above``.
     max_memory : float, optional
         Bytes of working memory; by default 4 GiB.
 
@@ -148,9 +148,11 @@ def schmidt_decomposition(
         found = view.ask_exact("schmidt", max_memory=memory, required=method == "exact")
         if found is not None:
             (values, factor, rest), cost = found
+            cost = view.whole_cost(cost)
             return _result(values, factor, rest, tolerance, "exact", view.n_matvecs, cost)
     values, factor, rest, cost = _dense(view, tuple(dims), memory)
-    return _result(values, factor, rest, tolerance, "dense", view.n_matvecs, cost)
+    whole = view.whole_cost(cost)
+    return _result(values, factor, rest, tolerance, "dense", view.n_matvecs, whole)
 
 
 def _result(
@@ -211,7 +213,7 @@ def _dense(
 
 
 def core_cosine(
-    operator: Any,
+    op: Any,
     *,
     max_products: int = DEFAULT_MAX_PRODUCTS,
     max_memory: float | None = None,
@@ -224,7 +226,7 @@ def core_cosine(
 
     Parameters
     ----------
-    operator : ParameterOperator, SiteOperator, TangentKernel or another of a linearisation
+    op : ParameterOperator, SiteOperator, TangentKernel or another of a linearisation
         The operator on states; its ``linearization`` gives ``V``.
     max_products, max_memory
         As in :func:`~kpflow_numerics.partial_trace`. K needs no products; the NTK as many as it
@@ -245,7 +247,7 @@ def core_cosine(
     Notes
     -----
     Beside the partial trace ``2 (B T)^2 m`` flops for ``m`` features, and no second matrix of its
-    size.
+    size in double precision.
 
     Examples
     --------
@@ -257,19 +259,25 @@ def core_cosine(
     >>> round(kpf.core_cosine(kpf.ParameterOperator(lin)).value, 12)
     1.0
     """
-    linearization = getattr(operator, "linearization", None)
+    linearization = getattr(op, "linearization", None)
     if not isinstance(linearization, Linearization):
         raise InputTypeError(
-            "operator must be one of a linearisation, such as ParameterOperator(lin) or "
-            f"TangentKernel(lin); got {type(operator).__name__}."
+            "op must be an operator of a linearisation, such as ParameterOperator(lin) or "
+            f"TangentKernel(lin); got {type(op).__name__}."
         )
-    reduced = partial_trace(operator, "unit", max_products=max_products, max_memory=max_memory)
+    reduced = partial_trace(op, "unit", max_products=max_products, max_memory=max_memory)
     kernel = reduced.matrix.astype(np.float64, copy=False)
     features = KroneckerCore(linearization).features
     V = features.reshape(-1, features.shape[-1]).astype(np.float64, copy=False)
     inner = float(np.vdot(V, kernel @ V))
     norms = float(scipy.linalg.norm(kernel)) * gram_norm(V)
     value = inner / norms if norms > 0 else 0.0
+    n_rows, m = V.shape
+    spent = reduced.cost
+    cost = None
+    if spent is not None:
+        flops = 2.0 * n_rows * m * (n_rows + min(n_rows, m)) + 2.0 * float(n_rows) ** 2
+        cost = Cost(spent.flops + flops, spent.memory_bytes + 2.0 * V.nbytes)
     return Estimate(
         value,
         value,
@@ -278,5 +286,5 @@ def core_cosine(
         reduced.method,
         reduced.n_matvecs,
         "cosine with the Kronecker core",
-        cost=reduced.cost,
+        cost=cost,
     )

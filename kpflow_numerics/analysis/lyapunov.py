@@ -12,7 +12,7 @@ from .._typing import FloatArray, RNGLike
 from .._validation import InputError, check_choice, check_integer, check_real, check_rng
 from ..linearization import Linearization
 from ..operators.base import check_linearization
-from ..results import Check, Cost, Estimate
+from ..results import Check, Cost, Estimate, with_error
 from ..spectral._budget import check_max_memory, check_memory
 from ..testing import default_tolerance
 
@@ -26,7 +26,7 @@ _SHORTEST_BATCH = 5
 _CHUNK_BYTES = 2.0**26
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LyapunovResult:
     """Lyapunov exponents of a trajectory, per unit of time.
 
@@ -71,6 +71,19 @@ class LyapunovResult:
     n_samples: int
     n_steps: int
     cost: Cost
+
+    def __repr__(self) -> str:
+        count, shown = len(self.exponents), sorted({0, len(self.exponents) - 1})
+        ends = " ... ".join(with_error(self.exponents[i], self.standard_errors[i]) for i in shown)
+        errors = "no errors"
+        if self.errors_from != "none":
+            errors = f"errors from {self.n_samples} {self.errors_from}"
+        noun = "exponent" if count == 1 else "exponents"
+        return (
+            f"LyapunovResult({count} {noun} {ends}, Kaplan-Yorke dimension "
+            f"{with_error(self.kaplan_yorke.value, self.kaplan_yorke.standard_error)}, "
+            f"{errors}, {self.n_steps} steps)"
+        )
 
 
 def lyapunov_exponents(

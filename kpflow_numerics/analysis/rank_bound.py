@@ -20,7 +20,7 @@ from ..testing import default_tolerance
 SHIFTS = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RankBound:
     """How the effective rank of one site's ``K_g`` stands to that of what its weights multiply.
 
@@ -74,6 +74,14 @@ class RankBound:
     largest_unit_rank: float
     n_units_above: int
 
+    def __repr__(self) -> str:
+        literal = "above" if not self.literal_holds else "at most"
+        return (
+            f"RankBound(site {self.site!r}: effective rank {self.effective_rank:.4g}, {literal} "
+            f"the features' {self.effective_dimension:.4g}; "
+            f"{'proven' if self.bound_holds else 'FAILED'} bound {self.bound:.4g})"
+        )
+
 
 def rank_bounds(
     linearization: Linearization, *, max_memory: float | None = None
@@ -91,7 +99,7 @@ def rank_bounds(
     linearization : Linearization
         Local derivatives of a cell with weight sites.
     max_memory : float, optional
-        Bytes of working memory; by default 4 GiB. Five matrices of side ``B T`` are needed.
+        Bytes of working memory; by default 4 GiB. Six matrices of side ``B T`` are needed.
 
     Returns
     -------
@@ -171,10 +179,10 @@ def rank_bounds(
         )
     n_rows = linearization.dims[0] * linearization.dims[1]
     check_memory(
-        8.0 * 5.0 * float(n_rows) ** 2,
+        8.0 * 6.0 * float(n_rows) ** 2,
         check_max_memory(max_memory),
-        f"Five matrices of side B T = {n_rows:,}",
-        "Use fewer trials or steps, or raise it.",
+        f"rank_bounds with B T = {n_rows:,}",
+        "Use fewer trials or steps, or raise max_memory.",
     )
     return tuple(_site_bound(name, sites.restricted_to(name)) for name in sites.names)
 
@@ -189,15 +197,18 @@ def _site_bound(name: str, site: WeightSites) -> RankBound:
     moving = np.flatnonzero(feature_norms * gain_norms)
     tolerance = default_tolerance(np.float64, len(G))
     R = G * E
-    squared = np.square(G)
     rank = _ratio(feature_norms @ gain_norms, np.vdot(R, R))
+    algebraic_rank = _rank_of_gram(R)
+    del R
+    squared = np.square(G, out=G)
     dimension = _ratio(feature_norms.sum(), squared.sum())
     weighted = _ratio(feature_norms @ gain_norms, gain_norms @ squared @ gain_norms)
     unit_ranks = _unit_ranks(squared, feature_norms, np.square(of_slots).sum(axis=1))
     feature_rank, gain_rank = _rank(X), _rank(D)
     kept = np.ix_(moving, moving)
-    coherence = _coherence(E[kept])
-    by_entries = _bound_by_entries(feature_norms[moving], squared[kept], E[kept])
+    squared, E = squared[kept], E[kept]
+    coherence = _coherence(E)
+    by_entries = _bound_by_entries(feature_norms[moving], squared, E)
     by_directions = weighted / coherence if coherence > 0 else np.inf
     bound = min(float(len(moving)), float(feature_rank * gain_rank), by_directions, by_entries)
     return RankBound(
@@ -209,7 +220,7 @@ def _site_bound(name: str, site: WeightSites) -> RankBound:
         coherence=coherence,
         bound=bound,
         bound_holds=weighted * (1.0 - tolerance) <= rank <= bound * (1.0 + tolerance),
-        algebraic_rank=_rank_of_gram(R),
+        algebraic_rank=algebraic_rank,
         feature_rank=feature_rank,
         gain_rank=gain_rank,
         largest_unit_rank=float(unit_ranks.max()),
@@ -237,7 +248,9 @@ def _coherence(E: FloatArray) -> float:
     if not len(E):
         return 1.0
     norms = np.sqrt(E.diagonal())
-    Q = np.square(E / np.multiply.outer(norms, norms))
+    Q = E / norms[:, None]
+    Q /= norms
+    np.square(Q, out=Q)
     diagonal = np.arange(len(Q))
     found = [float(Q.min())]
     ones = np.ones(len(Q))

@@ -144,6 +144,6 @@ def cost(sites: WeightSites) -> Cost:
     even, odd = S * (S + 1) // 2 * H, S * (S - 1) // 2 * H
     pairs = n_rows * (n_rows + TILE) / 2.0
     flops = pairs * (float(even) ** 2 + odd**2 + 4.0 * (m + 2.0 * n_sites * S**2 * H))
-    tile = TILE**2 * (3.0 * S**2 + 2.0) * H
+    tile = TILE**2 * (4.0 * S**2 + 2.0) * H
     memory = n_threads() * (tile + 2.0 * (even**2 + odd**2)) + n_rows * m + 2.0 * (S * H) ** 2
     return Cost(flops + 10.0 * (float(even) ** 3 + odd**3), 8.0 * memory)

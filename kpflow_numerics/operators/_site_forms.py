@@ -70,9 +70,12 @@ class SiteForms(StructuredOperator):
         m = sum(group.features.shape[-1] for group in sites.groups)
         columns = sum(group.features.shape[-1] * len(group.row_blocks) for group in sites.groups)
         small = min(columns, S * n_rows)
+        gains = sites.gains[0, 0].size
+        factor = float(S * n_rows) * columns
+        workers = min(H, n_threads())
         match quantity:
             case "trace":
-                return Cost(2.0 * n_rows * (m + sites.gains[0, 0].size), WORD * n_rows * m)
+                return Cost(2.0 * n_rows * (m + gains), WORD * 2.0 * n_rows * (m + gains))
             case "frobenius_norm":
                 pairs = len(sites.names) * (len(sites.names) + 1) / 2
                 chunk = n_threads() * (len(sites.groups) + 1) * _site_gram.NORM_ROWS
@@ -81,10 +84,17 @@ class SiteForms(StructuredOperator):
                 )
             case "eigenvalues":
                 flops = H * (2.0 * S * n_rows * columns * small + 4.0 / 3.0 * small**3)
-                return Cost(flops, WORD * (self.shape[0] + 2.0 * S * n_rows * columns))
+                own = 2.0 * factor + n_rows * m + 2.0 * float(small) ** 2
+                return Cost(flops, WORD * (2.0 * self.shape[0] + workers * own))
             case "eigenpairs":
                 flops = H * (2.0 * S * n_rows * columns * small + 4.0 / 3.0 * small**3)
-                return Cost(flops, WORD * 4.0 * S * n_rows * columns)
+                k = arguments[0] if arguments else 1
+                assert isinstance(k, int | np.integer)
+                own = 4.0 * factor + n_rows * m + 4.0 * float(small) ** 2
+                if k > small:
+                    own += 2.0 * float(S * n_rows) ** 2
+                kept = float(self.shape[0]) * (2.0 + int(k))
+                return Cost(flops, WORD * (kept + workers * own))
             case "partial_trace":
                 over = arguments[0] if arguments else ("unit",)
                 assert isinstance(over, Iterable)
@@ -148,11 +158,11 @@ def _partial_trace_cost(sites: WeightSites, over: frozenset[str]) -> Cost:
     n_kept = (1 if "trial" in over else n_trials) * (1 if "time" in over else n_steps)
     side = n_kept * (1 if "unit" in over else S * H)
     if n_kept == 1:
-        return Cost(
-            2.0 * n_rows * (m + sites.gains[0, 0].size * S), WORD * (n_rows * m + float(side) ** 2)
-        )
+        gains = sites.gains[0, 0].size
+        flops = 2.0 * n_rows * (m + gains * S)
+        return Cost(flops, WORD * (n_rows * (2.0 * m + 3.0 * gains) + float(side) ** 2))
     chunk = float(min(_site_gram.ROWS_AT_A_TIME, n_rows)) * n_kept
-    gathered = n_rows * (m + sites.gains[0, 0].size)
+    gathered = 2.0 * n_rows * (m + sites.gains[0, 0].size)
     if "unit" in over:
         flops, chunks = float(n_sites) * S * H, 2.0
     else:

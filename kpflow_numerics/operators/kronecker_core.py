@@ -119,11 +119,12 @@ class KroneckerCore(StructuredOperator):
             case "frobenius_norm" | "schmidt":
                 return Cost(gram, WORD * (n_rows * m + small**2 + float(n_state) ** 2))
             case "eigenvalues":
-                return Cost(gram + 4.0 / 3.0 * small**3, WORD * (n_rows * n_state + n_rows * m))
+                memory = 2.0 * n_rows * n_state + n_rows * m + 2.0 * small**2
+                return Cost(gram + 4.0 / 3.0 * small**3, WORD * memory)
             case "eigenpairs":
                 k = arguments[0] if arguments else 1
                 assert isinstance(k, int | np.integer)
-                vectors = float(n_rows) * n_state * int(k)
+                vectors = float(n_rows) * (n_state + 1.0) * (2.0 + int(k))
                 return Cost(
                     gram + 10.0 * small**3, WORD * (4.0 * n_rows * max(n_rows, m) + vectors)
                 )
@@ -133,7 +134,8 @@ class KroneckerCore(StructuredOperator):
                 traced = frozenset(over)
                 n_kept = self._n_kept(traced)
                 side = float(n_kept * (1 if "unit" in traced else n_state))
-                return Cost(2.0 * n_rows * n_kept * m, WORD * (side**2 + n_kept**2 + n_rows * m))
+                memory = side**2 + 2.0 * n_kept**2 + 2.0 * n_rows * m
+                return Cost(2.0 * n_rows * n_kept * m, WORD * memory)
             case _:
                 return None
 
@@ -156,12 +158,13 @@ class KroneckerCore(StructuredOperator):
     def exact_eigenpairs(self, k: int) -> tuple[FloatArray, FloatArray]:
         """Return the `k` leading eigenvalues and eigenvectors ``(n, k)``, each on one unit."""
         n_rows, _, n_state = self._sizes
-        n_courses = -(-k // n_state)
         values = self.exact_eigenvalues()[:k]
-        courses = left_vectors(self._flat_features, np.arange(n_courses))
-        vectors = np.einsum("mj,iu->miju", courses, np.eye(n_state))
-        flat = vectors.reshape(n_rows * n_state, -1)[:, :k]
-        return values, np.ascontiguousarray(flat, dtype=self.dtype)
+        columns = np.arange(k)
+        courses, units = np.divmod(columns, n_state)
+        found = left_vectors(self._flat_features, np.arange(courses[-1] + 1))
+        vectors = np.zeros((n_rows, n_state, k), self.dtype)
+        vectors[:, units, columns] = found[:, courses]
+        return values, vectors.reshape(n_rows * n_state, k)
 
     def exact_partial_trace(self, over: Iterable[str]) -> FloatArray:
         """Return the partial trace over the named axes, any of them, as that of K is shaped."""
@@ -217,6 +220,12 @@ class FeatureOperator(StructuredOperator):
         k = block.shape[-1]
         product = self._features.T @ block.reshape(len(self._features), -1)
         return product.reshape(*self.dims, k)
+
+    def product_cost(self, k: int = 1) -> Cost:
+        """Return what a product, or an adjoint product, with `k` columns takes."""
+        columns = float(self.dimsd[-1]) * k
+        bytes_made = self.dtype.itemsize * columns * max(self._features.shape)
+        return Cost(2.0 * self._features.size * columns, bytes_made)
 
 
 def core_features(linearization: Linearization) -> FloatArray:

@@ -87,8 +87,9 @@ class PropagatorGram(StructuredOperator):
         """Add up matrices, of which there are never more than a few at once."""
         trials, total = range(self.dims[0]), None
         for first in range(0, len(trials), n_threads()):
-            for matrix in self._of_trials(function, trials[first : first + n_threads()]):
-                total = matrix if total is None else np.add(total, matrix, out=total)
+            found = self._of_trials(function, trials[first : first + n_threads()])
+            while found:
+                total = found.pop(0) if total is None else np.add(total, found.pop(0), out=total)
         return np.asarray(total)
 
     def _block_diagonal(
@@ -121,12 +122,11 @@ class PropagatorGram(StructuredOperator):
         n_trials, n_steps, n_state = self.dims
         gemms = 2.0 * n_trials * n_steps * float(n_state) ** 3
         workers = min(n_trials, n_threads())
-        matrices = 8.0 * workers * n_steps * float(n_state) ** 2
-        if self.dtype != np.float64:
-            matrices *= 1.5
+        # The state Jacobians of a trial, and once more while they are made; a few matrices beside.
+        matrices = 8.0 * workers * (n_steps + 2.0) * float(n_state) ** 2
         match quantity:
             case "trace":
-                return Cost(2.0 * gemms, matrices)
+                return Cost(2.0 * gemms, 2.0 * matrices)
             case "frobenius_norm":
                 return Cost(5.0 * gemms, 2.0 * matrices)
             case "partial_trace":
@@ -138,7 +138,7 @@ class PropagatorGram(StructuredOperator):
                 result = 8.0 * (float(side) ** 2 + workers * float(of_trial) ** 2)
                 if "time" in kept:
                     return Cost(gemms * (2.0 + n_steps / 2.0), 3.0 * matrices + result)
-                return Cost(2.0 * gemms, matrices + result)
+                return Cost(2.0 * gemms, 2.0 * matrices + result)
             case _:
                 return None
 

@@ -135,3 +135,11 @@ class SiteJacobian(StructuredOperator):
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._layout.pack(self._restricted.param_vjp(block, self._layout.shapes))
+
+    def product_cost(self, k: int = 1) -> Cost:
+        """Return what a product, or an adjoint product, with `k` columns takes."""
+        n_trials, n_steps, n_state = self.dimsd
+        (group,) = self._restricted.groups
+        steps = float(n_trials * n_steps) * k
+        flops = 2.0 * steps * group.features.shape[-1] * self._restricted.n_units
+        return Cost(flops, self.dtype.itemsize * (steps * n_state + 2.0 * self.dims[0] * k))

@@ -249,5 +249,6 @@ def check_positive(view: SpectralView, what: str) -> None:
         raise InputError(
             f'method="bounds" needs a positive semi-definite operator, and this {view.name} does '
             "not say that it is one: pass positive_semidefinite=True if it is, or "
-            f"self_adjoint=False for {what} of its squared singular values."
+            f"self_adjoint=False for {what} of its squared singular values. "
+            'method="dense" takes its matrix apart.'
         )

@@ -16,7 +16,7 @@ from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, check_max_memory, dense_mem
 from ._finish import Pairs, certify, rayleigh_ritz
 from ._side import Side, given_side, smaller_side
 from ._view import SpectralView
-from .arpack import arpack_vectors
+from .arpack import arpack_vectors, lanczos_vectors
 from .block_diagonal import block_diagonal_pairs, n_diagonal_blocks
 from .block_krylov import BLOCK_COLUMNS, RitzPairs, basis_capacity, block_krylov
 from .certificate import Certificate, completeness_certificate
@@ -123,6 +123,7 @@ def leading_pairs(view: SpectralView, options: Options) -> Leading:
         )
         return Leading(found[0], label, found[1], found[2])
     solver = lobpcg_vectors if method == "lobpcg" else arpack_vectors
+    before = view.n_matvecs
     vectors = solver(
         view,
         k,
@@ -131,8 +132,19 @@ def leading_pairs(view: SpectralView, options: Options) -> Leading:
         max_products=options.max_products,
         start=options.start,
     )
+    cost = _scipy_cost(view, method, options, view.n_matvecs - before)
     pairs = rayleigh_ritz(view, vectors)
-    return Leading(pairs, label, _certificate(view, pairs, options), None)
+    return Leading(pairs, label, _certificate(view, pairs, options), cost)
+
+
+def _scipy_cost(view: SpectralView, method: str, options: Options, n_products: int) -> Cost:
+    """Return what SciPy's iterations, and the certificate's vectors, take beside the products."""
+    k = options.k
+    width = lobpcg_block(k) if method == "lobpcg" else lanczos_vectors(k, view.n)
+    flops, columns = (48.0, 14.0) if method == "lobpcg" else (8.0, 3.0)
+    vectors = float(view.n) * width
+    kept = columns * vectors + 2.0 * view.n * (options.certificate_products + BLOCK_COLUMNS)
+    return Cost(flops * vectors * n_products, kept * view.dtype.itemsize)
 
 
 def _certificate(view: SpectralView, pairs: Pairs, options: Options) -> Certificate | None:
@@ -198,7 +210,9 @@ def _on_side(view: SpectralView, side: Side, options: Options, max_products: int
         more = options.rng.standard_normal((side.n, BLOCK_COLUMNS)).astype(view.dtype, copy=False)
         start = np.hstack([found.vectors, certificate.vectors, more])
     flops = 12.0 * side.n * capacity * used
-    columns = (2.0 * capacity + 6 * BLOCK_COLUMNS) * side.n + 4.0 * k * view.n
+    # A block's images on the other side, beside the bases and the pairs.
+    columns = (2.0 * capacity + 6 * BLOCK_COLUMNS) * side.n
+    columns += (4.0 * k + 2 * BLOCK_COLUMNS) * view.n
     cost = Cost(flops, columns * view.dtype.itemsize)
     return Leading(pairs, "block-krylov", certificate, cost)
 

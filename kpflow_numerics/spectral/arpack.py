@@ -15,6 +15,11 @@ from .._typing import FloatArray
 from ._view import SpectralView
 
 
+def lanczos_vectors(k: int, n: int) -> int:
+    """Return the dimension of the Krylov space."""
+    return min(n, max(2 * k + 1, 20))
+
+
 def arpack_vectors(
     view: SpectralView,
     k: int,
@@ -32,7 +37,7 @@ def arpack_vectors(
     operator = LinearOperator(
         (view.n, view.n), matvec=lambda x: view.apply(x.reshape(-1, 1))[:, 0], dtype=view.dtype
     )
-    lanczos_vectors = min(view.n, max(2 * k + 1, 20))
+    dimension = lanczos_vectors(k, view.n)
     options = {"rng": rng} if "rng" in inspect.signature(eigsh).parameters else {}
     try:
         _, vectors = eigsh(
@@ -40,9 +45,9 @@ def arpack_vectors(
             k,
             which="LA",
             v0=first,
-            ncv=lanczos_vectors,
+            ncv=dimension,
             tol=tolerance,
-            maxiter=max(1, max_products // (lanczos_vectors - k)),
+            maxiter=max(1, max_products // (dimension - k)),
             **options,
         )
     except ArpackNoConvergence as partial:

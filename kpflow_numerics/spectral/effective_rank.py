@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import (
     CHEAP_FLOPS,
     DENSE_SIZE,
+    EXACT_FLOPS,
     LARGEST_DENSE_SIZE,
     ask_exact,
     check_max_memory,
@@ -30,6 +32,7 @@ from ._budget import (
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .brackets import rank_bracket
 from .eigenvalues import eigenvalues
+from .published_rank import PUBLISHED_RECIPES
 from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
 from .sampled_rank import (
     CONFIDENCE,
@@ -77,7 +80,8 @@ def effective_rank(
         ``exact_eigenvalues()``, and ``factor`` (L with ``op = L L*``). One that is not self-adjoint
         may have ``gram``, the operator ``A A*`` with such methods.
     recipe : {"participation-ratio", "variance-95", "variance-95-interpolated", "entropy", "stable"}
-        The recipe.
+        The recipe. That of the published Figure 4 is the rank of a reduced matrix and not of the
+        operator: see :func:`published_rank`.
     method : {"auto", "exact", "dense", "gram", "bounds", "hutchinson", "hutch++"}
         ``"exact"`` asks the operator; ``"dense"`` and ``"gram"`` compute the whole spectrum;
         ``"bounds"`` takes the trace and the leading `n_pairs` eigenpairs, which leave a certain
@@ -109,8 +113,8 @@ def effective_rank(
     max_memory : float, optional
         Bytes of working memory; by default 4 GiB.
     max_size : int, optional
-        Largest side of a matrix to take apart: by default 2,000 for ``"auto"`` and 8,000 for
-        ``"dense"`` and ``"gram"``.
+        Largest side of a matrix to take apart: by default 8,000, and 2,000 for ``"auto"`` where
+        there are bounds.
     self_adjoint, positive_semidefinite : bool, optional
         Override the flags of the operator. An operator without the first is tested by four
         random products; the second is needed by the bounds only.
@@ -135,7 +139,7 @@ def effective_rank(
     effective rank (participation-ratio): 2 (dense, 7 products)
     """
     view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
-    recipe = check_choice(recipe, "recipe", RECIPES)
+    recipe = _check_recipe(recipe)
     method = check_choice(method, "method", RANK_METHODS)
     weighting = check_choice(weighting, "weighting", WEIGHTINGS)
     n_pairs = check_integer(n_pairs, "n_pairs")
@@ -190,11 +194,20 @@ def effective_rank(
     )
 
 
+def _check_recipe(recipe: Any) -> str:
+    if isinstance(recipe, str) and recipe in PUBLISHED_RECIPES:
+        raise InputError(
+            f"recipe={recipe!r} is the rank of a matrix averaged over trials and units, not of the "
+            "operator: use published_rank(op)."
+        )
+    return check_choice(recipe, "recipe", RECIPES)
+
+
 def _exact(
     view: SpectralView, recipe: str, weighting: str, max_memory: float, *, required: bool
 ) -> Estimate | None:
     if recipe == "participation-ratio" and weighting == "eigenvalue":
-        found = _participation_ratio(view, max_memory)
+        found = _participation_ratio(view, max_memory, required=required)
         if found is not None:
             return known_estimate(found[0], "exact", view, _QUANTITY, found[1], recipe)
     spectrum = view.ask_exact("eigenvalues", max_memory=max_memory, required=required)
@@ -204,15 +217,21 @@ def _exact(
     return known_estimate(value, "exact", view, _QUANTITY, spectrum[1], recipe)
 
 
-def _participation_ratio(view: SpectralView, max_memory: float) -> tuple[float, Cost | None] | None:
-    """Return ``tr^2 / |.|_F^2`` of A, or of ``A A*`` through the operator's ``gram``."""
+def _participation_ratio(
+    view: SpectralView, max_memory: float, *, required: bool
+) -> tuple[float, Cost | None] | None:
+    """Return ``tr^2 / |.|_F^2`` of A, or of ``A A*`` through the operator's ``gram``.
+
+    Where it is required, it may take any number of flops.
+    """
+    max_flops = math.inf if required else EXACT_FLOPS
     sources = view.exact_sources if view.self_adjoint else view.exact_sources[1:]
     if not sources:
         return None
-    total = ask_exact(sources[0], "trace", max_memory=max_memory)
+    total = ask_exact(sources[0], "trace", max_memory=max_memory, max_flops=max_flops)
     norm = None
     if total is not None:
-        norm = ask_exact(sources[0], "frobenius_norm", max_memory=max_memory)
+        norm = ask_exact(sources[0], "frobenius_norm", max_memory=max_memory, max_flops=max_flops)
     if total is None or norm is None:
         return None
     costs = [cost for cost in (total[1], norm[1]) if cost is not None]
@@ -225,7 +244,9 @@ def _participation_ratio(view: SpectralView, max_memory: float) -> tuple[float, 
 def _cheapest(view: SpectralView, weighting: str, max_memory: float, max_size: int | None) -> str:
     size = view.smaller_side
     limit = DENSE_SIZE if max_size is None else max_size
-    if weighting != "eigenvalue" and max_size is None:
+    # There are no bounds for other weights, nor for what may have negative eigenvalues.
+    bounded = weighting == "eigenvalue" and view.positive_semidefinite
+    if not bounded and max_size is None:
         limit = LARGEST_DENSE_SIZE
     if size <= limit and dense_memory(size, view.dtype) <= max_memory:
         return "dense" if view.self_adjoint and size == view.n else "gram"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import ArrayLike, FloatArray, RNGLike
-from .._validation import InputError, check_array, check_integer, check_rng
+from .._validation import InputError, InputTypeError, check_array, check_integer, check_rng
 from ..results import Cost, Estimate
 from ._budget import check_max_memory, check_memory
 from ._view import PRODUCT_COLUMNS, SpectralView
@@ -92,7 +92,9 @@ class SpectralDensity:
         Raises
         ------
         InputError
-            If the function is not finite at a node.
+            If the function is not finite at a node, or does not give as many values as it is given.
+        InputTypeError
+            If it cannot be called.
 
         Examples
         --------
@@ -101,12 +103,12 @@ class SpectralDensity:
         >>> total.lower <= 14 <= total.upper
         True
         """
-        values = np.where(self.weights > 0, function(self.nodes), 0.0)
+        values = np.where(self.weights > 0, self._values(function, self.nodes), 0.0)
         samples = self.n * np.sum(self.weights * values, axis=1)
         zeros = self.n - self.size
         known = 0.0
         if zeros:
-            known = zeros * float(np.asarray(function(np.zeros(1)))[0])
+            known = zeros * float(self._values(function, np.zeros(1))[0])
         if not (np.isfinite(samples).all() and math.isfinite(known)):
             raise InputError(
                 "function must be finite at the nodes, from "
@@ -131,6 +133,19 @@ class SpectralDensity:
             confidence=CONFIDENCE,
             cost=self.cost,
         )
+
+    def _values(self, function: Any, nodes: FloatArray) -> FloatArray:
+        if not callable(function):
+            raise InputTypeError(
+                f"function must be callable, such as numpy.sqrt; got {type(function).__name__}."
+            )
+        values = np.asarray(function(nodes))
+        if values.shape != nodes.shape:
+            raise InputError(
+                f"function must return an array of the shape that it is given, {nodes.shape}; got "
+                f"{values.shape}."
+            )
+        return values
 
     def cumulative_at(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return the share of eigenvalues up to some points, and its standard error.
@@ -239,7 +254,12 @@ def spectral_density(
             )
         n_probes = min(n_probes, budget // (each * n_steps))
     needed = (n_steps + 6.0) * size * min(n_probes, PRODUCT_COLUMNS) * view.dtype.itemsize
-    check_memory(needed, memory, f"{n_steps} steps of {n_probes} probes", "Take fewer of either.")
+    check_memory(
+        needed,
+        memory,
+        f"spectral_density with {n_steps} steps of {n_probes} probes",
+        "Take fewer of either, or raise max_memory.",
+    )
     rules = [
         lanczos_rules(multiply, on_sphere(size, width, view.dtype, generator), n_steps)
         for width in chunk_widths(n_probes)
@@ -288,10 +308,11 @@ def lanczos_rules(
             break
         norms = np.sqrt(np.einsum("kn,kn->k", images, images, dtype=np.float64))
         scale[active] = np.maximum(scale[active], norms)
-        known = basis[active, : step + 1]
-        for _ in range(2):
-            coefficients = np.matmul(known, images[:, :, None])
-            images -= np.matmul(coefficients.transpose(0, 2, 1), known)[:, 0]
+        for place, column in enumerate(active):
+            # A view of each recursion's own vectors: all at once would be copied.
+            known = basis[column, : step + 1]
+            for _ in range(2):
+                images[place] -= (known @ images[place]) @ known
         beta = np.sqrt(np.einsum("kn,kn->k", images, images, dtype=np.float64))
         going_on = beta > 10 * precision * math.sqrt(rows) * scale[active]
         betas[active, step] = np.where(going_on, beta, 0.0)

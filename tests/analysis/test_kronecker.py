@@ -169,8 +169,23 @@ def test_constant_gains_are_the_core(case: CellCase) -> None:
 
 
 def test_core_cosine_errors() -> None:
-    with pytest.raises(TypeError, match="operator must be one of a linearisation"):
+    with pytest.raises(TypeError, match="op must be an operator of a linearisation"):
         kpf.core_cosine(np.eye(3))
     kernel = kpf.TangentKernel(SITE_CASES[0].linearization())
     with pytest.raises(ValueError, match="max_products"):
         kpf.core_cosine(kernel, max_products=2)
+
+
+def test_costs_count_the_products_and_the_method_comes_second() -> None:
+    cell = kpf.GRU(n_inputs=3, n_units=8)
+    lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    kernel = kpf.TangentKernel(lin)
+    found = kpf.schmidt_decomposition(kernel, "dense")
+    assert found.n_matvecs == kernel.shape[0]
+    assert found.cost.flops > found.n_matvecs * kernel.product_cost().flops
+    reduced = kpf.partial_trace(kernel, "unit")
+    assert kpf.core_cosine(kernel).cost.flops > reduced.cost.flops
+    core = kpf.KroneckerCore(lin)
+    assert 2 * core.factor.product_cost(3).flops == core.product_cost(3).flops
+    for site in kpf.ParameterOperator(lin).sites.values():
+        assert 2 * site.factor.product_cost(3).flops == site.product_cost(3).flops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import autograd.numpy as anp
 import numpy as np
@@ -229,3 +230,21 @@ def test_arguments_are_checked(
 def test_a_linearization_is_needed() -> None:
     with pytest.raises(InputTypeError, match="linearization must be a Linearization"):
         kpf.lyapunov_exponents(np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_steps", "text"),
+    [
+        (
+            3,
+            8,
+            r"LyapunovResult\(2 exponents \S+ \+- \S+ \.\.\. .*, errors from 3 trials, 8 steps\)",
+        ),
+        (1, 4, r"LyapunovResult\(2 exponents .*error unknown.*, no errors, 4 steps\)"),
+    ],
+)
+def test_one_line_for_people(n_trials: int, n_steps: int, text: str) -> None:
+    cell = kpf.GRU(2, 5)
+    inputs = np.random.default_rng(5).standard_normal((n_trials, n_steps, 2))
+    lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=5), inputs))
+    assert re.fullmatch(text, repr(kpf.lyapunov_exponents(lin, 2)))

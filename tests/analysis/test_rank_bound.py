@@ -213,5 +213,13 @@ def test_errors() -> None:
         kpf.rank_bounds(SITE_CASES[0].trajectory())
     with pytest.raises(ValueError, match="must be of a cell with weight sites"):
         kpf.rank_bounds(OWN_CASES[0].linearization())
-    with pytest.raises(MemoryError, match="Five matrices of side B T = 15"):
+    with pytest.raises(MemoryError, match="rank_bounds with B T = 15 needs"):
         kpf.rank_bounds(SITE_CASES[0].linearization(), max_memory=1000)
+
+
+def test_one_line_for_people() -> None:
+    cell = kpf.GRU(n_inputs=3, n_units=8)
+    lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3))))
+    assert repr(kpf.rank_bounds(lin)[-1]) == (
+        "RankBound(site 'n': effective rank 1.002, above the features' 1; proven bound 1.008)"
+    )

@@ -149,13 +149,13 @@ def without_last_trial(block: np.ndarray) -> np.ndarray:
 
 
 class DroppedTrial(SiteLinearization):
-    def propagate(self, block):
-        return without_last_trial(super().propagate(block))
+    def propagate(self, block, *, overwrite=False):
+        return without_last_trial(super().propagate(block, overwrite=overwrite))
 
 
 class DroppedTrialBothWays(SiteLinearization):
-    def propagate(self, block):
-        return without_last_trial(super().propagate(block))
+    def propagate(self, block, *, overwrite=False):
+        return without_last_trial(super().propagate(block, overwrite=overwrite))
 
     def propagate_adjoint(self, block):
         return super().propagate_adjoint(without_last_trial(block))
@@ -195,8 +195,8 @@ class Unrepeatable(SiteLinearization):
 class LowPrecision(SiteLinearization):
     """A scan that loses digits in float32 alone."""
 
-    def propagate(self, block):
-        out = super().propagate(block)
+    def propagate(self, block, *, overwrite=False):
+        out = super().propagate(block, overwrite=overwrite)
         lossy = out.astype(np.float16).astype(np.float32)
         return lossy if self.dtype == np.float32 else out
 

@@ -513,3 +513,31 @@ def test_arguments_are_checked(options, message):
 def test_every_method_and_recipe_is_named_in_the_documentation():
     for word in (*RANK_METHODS, *RECIPES, *WEIGHTINGS):
         assert f'"{word}"' in effective_rank.__doc__
+
+
+def test_the_published_recipe_is_another_functions():
+    with pytest.raises(ValueError, match=r"use published_rank\(op\)"):
+        effective_rank(np.eye(4), "paper-figure-4")
+
+
+def test_exact_is_not_refused_for_its_flops_where_it_is_asked_for():
+    class Dear(Operator):
+        def exact_cost(self, quantity):
+            return Cost(1e15, 8.0) if quantity != "eigenvalues" else None
+
+        def exact_trace(self):
+            return 7.0
+
+        def exact_frobenius_norm(self):
+            return 3.5
+
+    dear = Dear(np.eye(5), self_adjoint=True)
+    assert effective_rank(dear, method="exact").value == 4.0
+    assert effective_rank(dear).method == "dense"
+
+
+def test_a_large_matrix_of_unknown_sign_is_taken_apart():
+    weights = np.linspace(1.0, 2.0, 2100)
+    found = effective_rank(sparse.diags_array(weights), self_adjoint=True)
+    assert found.method == "dense"
+    assert np.isclose(found.value, weights.sum() ** 2 / np.sum(weights**2))

@@ -150,3 +150,11 @@ def test_a_function_that_is_not_finite_is_refused():
     found = spectral_density(np.diag([1.0, 0.0]), n_probes=2)
     with np.errstate(divide="ignore"), pytest.raises(InputError, match="function must be finite"):
         found.integrate(lambda x: 1 / np.where(x < 0.5, 0.0, x))
+
+
+def test_what_is_integrated_must_be_a_function_of_arrays():
+    found = spectral_density(np.diag([3.0, 2.0]), n_probes=2)
+    with pytest.raises(TypeError, match="function must be callable"):
+        found.integrate(3)
+    with pytest.raises(InputError, match="of the shape that it is given"):
+        found.integrate(lambda x: x[0])
