@@ -1,0 +1,136 @@
+"""Words and flags of settings, and what was given by them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..experiments.config import RunSettings
+
+TASK_NAMES = (
+    "memory-pro",
+    "memory-anti",
+    "delay-pro",
+    "delay-anti",
+    "memory-pro-one-hot",
+    "memory-anti-one-hot",
+    "delay-pro-one-hot",
+    "delay-anti-one-hot",
+    "multi-task",
+    "flip-flop",
+    "low-rank-forecast",
+)
+CELL_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm")
+
+SETTING_FLAGS: tuple[tuple[str, str, type, str], ...] = (
+    ("--units", "cell.n_units", int, "number of units H"),
+    ("--gain", "cell.gain", float, "scale g of the initial recurrent weights"),
+    ("--iterations", "training.n_iterations", int, "iterations of training"),
+    ("--batch-size", "training.batch_size", int, "trials in each iteration"),
+    ("--learning-rate", "training.learning_rate", float, "learning rate"),
+    ("--seed", "training.seed", int, "seed of all random numbers"),
+    ("--trials", "analysis.n_trials", int, "evaluation trials B that the operators are built on"),
+    ("--checkpoints", "analysis.n_checkpoints", int, "how many checkpoints are analysed"),
+    ("--eigenpairs", "analysis.n_eigenpairs", int, "leading eigenpairs of K and NTK"),
+    ("--max-memory", "analysis.max_memory_gib", float, "memory that an analysis may take, GiB"),
+)
+CHOICE_FLAGS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("--cell", "cell.kind", CELL_KINDS, "cell"),
+    ("--optimizer", "training.optimizer", ("adam", "momentum", "sgd"), "optimiser"),
+    ("--dtype", "training.dtype", ("float64", "float32"), "precision"),
+)
+
+
+def add_command(
+    commands: Any, name: str, summary: str, description: str, epilog: str = ""
+) -> argparse.ArgumentParser:
+    """Return the parser of a new command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what determines a run: its task, its settings, its configuration file."""
+    parser.add_argument(
+        "task",
+        nargs="?",
+        choices=TASK_NAMES,
+        metavar="TASK",
+        help=f"one of {', '.join(TASK_NAMES)} (memory-pro unless the configuration names one)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML configuration file")
+    parser.add_argument("--output", metavar="FILE", help="run file (default runs/TASK.h5)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing run file and its figures"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an existing run with more iterations or another analysis",
+    )
+    group = parser.add_argument_group("settings", "what is left out has the default in brackets")
+    defaults = default_settings()
+    for flag, key, words, text in CHOICE_FLAGS:
+        group.add_argument(
+            flag, dest=key, choices=words, help=f"{text} [{defaults[key]}]",
+            metavar=flag.removeprefix("--").upper(),
+        )  # fmt: skip
+    for flag, key, kind, text in SETTING_FLAGS:
+        group.add_argument(flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N")
+    add_assignments(group)
+
+
+def add_assignments(group: Any) -> None:
+    """Add ``--set``."""
+    group.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting, such as task.n_memory=60 or training.clip_norm=0.5",
+    )
+
+
+def default_settings() -> dict[str, Any]:
+    """Return every setting by its dotted key."""
+    from ..experiments.config import RunSettings
+
+    tables = RunSettings().to_dict()
+    return {
+        f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()
+    }
+
+
+def given_settings(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given as flags, by dotted key."""
+    from ..experiments.config import parse_assignment
+
+    given = {key: value for key, value in vars(parsed).items() if "." in key and value is not None}
+    if parsed.task is not None:
+        given["task.name"] = parsed.task
+    return given | dict(parse_assignment(text) for text in parsed.assignments)
+
+
+def settings_of_flags(parsed: argparse.Namespace) -> RunSettings:
+    """Return the settings of the configuration file, with the flags in their place."""
+    from ..experiments.config import override, read_settings, settings_from_dict
+
+    config = getattr(parsed, "config", None)
+    tables = read_settings(config) if config else {}
+    return settings_from_dict(
+        override(tables, given_settings(parsed)), config or "the command line"
+    )
+
+
+def run_path(parsed: argparse.Namespace, name: str) -> Path:
+    """Return where the run file goes."""
+    return Path(parsed.output) if parsed.output else Path("runs") / f"{name}.h5"
