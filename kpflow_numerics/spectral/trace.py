@@ -19,9 +19,10 @@ from ._budget import (
     predicted_products,
     worthwhile_flops,
 )
+from ._pilot import pilot_columns, sketch_pays
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .dense import chunks, unit_columns
-from .estimators.forms import FactorForm, QuadraticForm, trace_form
+from .estimators.forms import FactorForm, QuadraticForm, SelfAdjointForm, trace_form
 from .estimators.running import ESTIMATORS, run
 from .estimators.sampled import CONFIDENCE
 from .estimators.xnystrace import xnystrace_work
@@ -34,6 +35,9 @@ BOUNDS_WIDTH = 1e-3
 
 DEFAULT_PRODUCTS = 90
 """Products that an estimator may use unless told otherwise."""
+
+LEAST_SKETCHED = 12
+"""Samples below which ``method="auto"`` makes no sketch."""
 
 
 def trace(
@@ -70,18 +74,23 @@ def trace(
             Mean of ``|L z|^2`` with z on the parameter side, which needs products with the factor
             only, or of ``|L* z|^2`` with z on the state side, which needs its adjoint only.
         ``"hutch++"``, ``"xtrace"``, ``"xnystrace"``
-            A part of the range exactly and the rest sampled: more accurate, above all where the
-            spectrum decays. XNysTrace, the best of them, needs a factor.
+            A part of the range exactly and the rest sampled: more accurate where the spectrum
+            decays, and dearer for nothing where it does not. XNysTrace, the best of them on
+            spectra that decay fast, needs a factor.
         ``"auto"``
             ``"exact"``, if the operator offers it within `max_memory` and for no more flops than
             an estimate to 1 % (or to `rtol`) is taken to need: 300 samples, and as many times
             more as the square of the accuracy; below 1e10 flops in any case. ``"dense"`` by the
-            same comparison. Otherwise XNysTrace where there is a factor, if `max_memory` has room
-            for its vectors and its own work is no more than that of the products (or 1e10
-            flops); else Hutch++; below 12 samples the one-sided form on the smaller side (forward
-            for ``p <= n``; Hutchinson's without a factor). Where the operator does not tell what
-            a product costs, closed forms are taken up to 2e12 flops and unit vectors up to a side
-            of 2,000.
+            same comparison. Where the operator does not tell what a product costs, closed forms
+            are taken up to 2e12 flops and unit vectors up to a side of 2,000.
+
+            Otherwise an estimator. A twelfth of the budget, at most 8 samples, goes into a pilot
+            that estimates the participation ratio. Where it is larger than the number of samples,
+            a sketch brings nothing, and plain samples are taken: one-sided on the smaller side
+            (forward for ``p <= n``), Hutchinson's without a factor. Where it is smaller,
+            XNysTrace if there is a factor, `max_memory` has room for its vectors and its own work
+            is no more than that of the products (or 1e10 flops); else Hutch++. No pilot below 48
+            samples, and no sketch below 12.
     n_matvecs : int
         Budget of the estimators, in products of single columns. It is never exceeded.
     rtol : float, optional
@@ -194,7 +203,8 @@ def trace_of_form(
     """
     memory = 2.0 * PRODUCT_COLUMNS * (n + form.size) * form.dtype.itemsize
     if method == "auto":
-        method = _cheapest(form, n_matvecs, rtol, max_memory - memory)
+        method, spent = _cheapest(form, n_matvecs, rtol, max_memory - memory, rng)
+        n_matvecs -= spent
     if method == "dense":
         value = 0.0
         for first, last in chunks(form.size):
@@ -268,19 +278,38 @@ def unit_vectors_pay(
     return worth or products <= min(budget, predicted_products(rtol))
 
 
-def _cheapest(form: QuadraticForm, n_matvecs: int, rtol: float | None, room: float) -> str:
+def _cheapest(
+    form: QuadraticForm,
+    n_matvecs: int,
+    rtol: float | None,
+    room: float,
+    rng: np.random.Generator,
+) -> tuple[str, int]:
+    """Return the method that is expected to be best, and the products spent on finding out."""
     products = form.cost * form.size
     flops = None if form.flops is None else form.size * form.flops
     if unit_vectors_pay(products, flops, form.flops, n_matvecs, rtol):
-        return "dense"
-    if n_matvecs >= 12 * form.cost:
-        if isinstance(form, FactorForm) and _nystrom_pays(form, n_matvecs, room):
-            return "xnystrace"
-        if _kept_bytes(form, "hutch++", n_matvecs) <= room:
-            return "hutch++"
+        return "dense", 0
     if not isinstance(form, FactorForm) or form.cost > 1:
-        return "hutchinson"
-    return "one-sided-forward" if form.forward else "one-sided-reverse"
+        plain = "hutchinson"
+    else:
+        plain = "one-sided-forward" if form.forward else "one-sided-reverse"
+    sketched = _sketched(form, n_matvecs, room)
+    samples = n_matvecs // form.cost
+    columns = pilot_columns(samples)
+    if sketched is None or columns == 0 or not isinstance(form, (FactorForm, SelfAdjointForm)):
+        return sketched or plain, 0
+    pays = sketch_pays(form, columns, samples - columns, rtol, rng)
+    return (sketched if pays else plain), columns * form.cost
+
+
+def _sketched(form: QuadraticForm, n_matvecs: int, room: float) -> str | None:
+    """Return the best estimator with a sketch that budget and memory have room for."""
+    if n_matvecs < LEAST_SKETCHED * form.cost:
+        return None
+    if isinstance(form, FactorForm) and _nystrom_pays(form, n_matvecs, room):
+        return "xnystrace"
+    return "hutch++" if _kept_bytes(form, "hutch++", n_matvecs) <= room else None
 
 
 def _nystrom_pays(form: FactorForm, n_matvecs: int, room: float) -> bool:

@@ -1,4 +1,8 @@
-"""The intervals of every estimator hold the truth as often as they say, over 200 seeds."""
+"""The intervals of every estimator hold the truth as often as they say, over 200 seeds.
+
+From 90 to 99 %: 180 to 198 of 200, and one more for chance, since the estimators whose intervals
+hold 97 % reach 199 once in a dozen cases.
+"""
 
 import numpy as np
 import pytest
@@ -18,6 +22,8 @@ SPECTRA = {
     "low rank": np.r_[4.0, 3.0, 2.0, np.zeros(37)],
 }
 METHODS = ("hutchinson", "hutch++", "xtrace", "xnystrace")
+# Three test vectors of XTrace cannot tell how good they are: all 200 intervals hold the truth.
+TOO_FEW_TO_TELL = ("one dominant", "xtrace", 10)
 
 
 def factor_form(values, forward=None):
@@ -58,7 +64,7 @@ def n_covered(found, truth, shrink=1.0):
     )
 
 
-def assert_honest(found, truth, most=198, bias=0.3):
+def assert_honest(found, truth, most=199, bias=0.3):
     errors = np.array([each.value for each in found]) - truth
     claimed = np.sqrt(np.mean([each.standard_error**2 for each in found]))
     if np.max(np.abs(errors)) <= 1e-11 * truth:
@@ -72,8 +78,7 @@ def assert_honest(found, truth, most=198, bias=0.3):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SPECTRA)
 def test_with_a_factor(name, method, budget):
-    # An exchangeable estimate whose sketch resolves a fast decay is better than it says.
-    most = 200 if method.startswith("x") else 199
+    most = 200 if (name, method, budget) == TOO_FEW_TO_TELL else 199
     form = factor_form(SPECTRA[name])
     assert_honest(estimates(form, method, budget), np.sum(SPECTRA[name]), most)
 
@@ -82,16 +87,15 @@ def test_with_a_factor(name, method, budget):
 @pytest.mark.parametrize("method", ["hutchinson", "hutch++", "xtrace"])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_without_a_factor(name, method, budget):
-    most = 200 if method == "xtrace" else 199
     form = self_adjoint_form(SPECTRA[name])
-    assert_honest(estimates(form, method, budget), np.sum(SPECTRA[name]), most)
+    assert_honest(estimates(form, method, budget), np.sum(SPECTRA[name]))
 
 
 @pytest.mark.parametrize("method", ["hutchinson", "hutch++", "xtrace"])
 def test_of_an_indefinite_operator(method):
     values = np.r_[-9.0, np.linspace(-1, 2, 39)]
     form = self_adjoint_form(values, positive=False)
-    assert_honest(estimates(form, method, 24), np.sum(values), 199)
+    assert_honest(estimates(form, method, 24), np.sum(values))
 
 
 @pytest.mark.parametrize("forward", [True, False])
@@ -108,14 +112,14 @@ def test_one_sided(name, forward):
 def test_of_a_tangent_kernel(method, budget):
     form = kernel_form()
     assert isinstance(form, FactorForm)
-    assert_honest(estimates(form, method, budget), exact_trace(form), 200)
+    assert_honest(estimates(form, method, budget), exact_trace(form))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_of_a_squared_norm(method):
     view = SpectralView(gram_operator(with_singular_values(0.95 ** np.arange(20), (50, 20))))
     form = squared_norm_form(view)
-    assert_honest(estimates(form, method, 30), exact_trace(form), 200)
+    assert_honest(estimates(form, method, 30), exact_trace(form))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,7 @@ def test_of_a_squared_norm(method):
 def test_stopping_when_accurate_enough_does_not_break_it(name, method, rtol):
     found = estimates(factor_form(SPECTRA[name]), method, 2000, rtol)
     assert all(each.upper - each.lower <= 2 * rtol * each.value for each in found)
-    assert_honest(found, np.sum(SPECTRA[name]), 200, bias=0.5)
+    assert_honest(found, np.sum(SPECTRA[name]), bias=0.5)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,9 @@ from .forms import BilinearForm, FactorForm, on_sphere
 from .leave_one_out import GrowingQR, estimate_by_leaving_out, left_out_directions
 from .sampled import LEAST_SAMPLES, SampledTrace
 
+JACKKNIFE_SHARE = 0.5
+"""See :func:`estimate_by_leaving_out`."""
+
 
 class XNysTrace:
     """Exchangeable Nyström estimator, which more products continue.
@@ -68,7 +71,12 @@ class XNysTrace:
             return self._estimates(gram, R[:, places], tests[:, places])
 
         return estimate_by_leaving_out(
-            values, len(gram), size=form.size, dtype=form.dtype, least=total
+            values,
+            len(gram),
+            size=form.size,
+            dtype=form.dtype,
+            jackknife_share=JACKKNIFE_SHARE,
+            least=total,
         )
 
     def _estimates(self, gram: FloatArray, R: FloatArray, tests: FloatArray) -> FloatArray:

@@ -10,6 +10,9 @@ from .forms import BilinearForm, on_sphere
 from .leave_one_out import GrowingQR, estimate_by_leaving_out, left_out_directions
 from .sampled import LEAST_SAMPLES, SampledTrace
 
+JACKKNIFE_SHARE = 0.25
+"""See :func:`estimate_by_leaving_out`."""
+
 
 class XTrace:
     """Exchangeable Hutch++: every test vector is in the sketch of all the others.
@@ -72,7 +75,12 @@ class XTrace:
 
         least = float(np.trace(H)) if form.positive else -np.inf
         return estimate_by_leaving_out(
-            values, len(self._quadratic), size=form.size, dtype=form.dtype, least=least
+            values,
+            len(self._quadratic),
+            size=form.size,
+            dtype=form.dtype,
+            jackknife_share=JACKKNIFE_SHARE,
+            least=least,
         )
 
     def _estimates(
