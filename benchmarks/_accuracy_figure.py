@@ -70,7 +70,8 @@ def draw(records: list[Record], path: Path) -> None:
 def _panel(ax: Any, quantity: str, records: list[Record], every: list[Record]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_ylim(0.3 * _FLOOR, 3.0)
+    exact = any(r.kind == "exact" for r in records)
+    ax.set_ylim(0.3 * (_FLOOR if exact else TOLERANCES[-1]), 3.0)
     for tolerance in TOLERANCES:
         ax.axhline(tolerance, color="#cccccc", linewidth=0.6, zorder=0)
     for name in dict.fromkeys(r.method for r in records):
@@ -97,11 +98,3 @@ def _exact(ax: Any, name: str, records: list[Record]) -> None:
     error = max(max(r.error for r in records), _FLOOR)
     ax.axvline(seconds, color=colour, linestyle=line, linewidth=1.1, label=label)
     ax.plot(seconds, error, color=colour, marker="o", markerfacecolor="white", zorder=4)
-    ax.annotate(
-        f" rounding {error:.0e}",
-        (seconds, error),
-        xytext=(3, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=6,
-    )
