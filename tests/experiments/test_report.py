@@ -8,10 +8,12 @@ import pytest
 from kpflow_numerics._validation import InputError
 from kpflow_numerics.analysis.checkpoint import OperatorRank
 from kpflow_numerics.analysis.quantities import OperatorQuantity
-from kpflow_numerics.experiments import report
-from kpflow_numerics.experiments._html import Markup, element, join, table
-from kpflow_numerics.experiments._report_figures import report_panels
-from kpflow_numerics.experiments.report import flatten, number, report_html, write_report
+from kpflow_numerics.experiments.report import _figures, report_html, write_report
+from kpflow_numerics.experiments.report._html import Markup, element, join, table
+from kpflow_numerics.experiments.report._numbers import number
+from kpflow_numerics.experiments.report._panels import report_panels
+from kpflow_numerics.experiments.report._provenance import flatten
+from kpflow_numerics.experiments.report._section import OPERATORS
 from kpflow_numerics.results import Check, Cost, ValidationReport
 from tests.cases.analyses import FakeRun, estimate, make_analysis, make_exponents
 
@@ -91,7 +93,7 @@ def page() -> str:
 @pytest.fixture
 def without_figures(monkeypatch):
     """Leave out the figures, which take most of the time, where only words are looked at."""
-    monkeypatch.setattr(report, "report_panels", lambda _: {})
+    monkeypatch.setattr(_figures, "report_panels", lambda _: {})
 
 
 def test_the_page_is_well_formed_and_needs_nothing_from_outside(page) -> None:
@@ -311,4 +313,4 @@ def test_markup_is_escaped_once() -> None:
 
 
 def test_operators_are_explained_in_the_order_of_the_tables() -> None:
-    assert list(report.OPERATORS) == ["K", "P", "NTK"]
+    assert list(OPERATORS) == ["K", "P", "NTK"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import plotting
-from ..plotting._rank_dynamics import PUBLISHED
+from ... import plotting
+from ...plotting._rank_dynamics import PUBLISHED
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""Numbers and estimates as a report writes them."""
+
+from __future__ import annotations
+
+import math
+
+from ...results import Estimate, format_bytes
+
+
+def number(value: float) -> str:
+    """Return a number with four digits, or a dash for one that is not known."""
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Return a value, and where it is not exact the ends of its interval."""
+    if estimate.is_exact:
+        return number(estimate.value)
+    ends = f"[{number(estimate.lower)}, {number(estimate.upper)}]"
+    likely = "" if estimate.is_certified else f" ({100 * estimate.confidence:.3g} %)"
+    return f"{number(estimate.value)} {ends}{likely}"
+
+
+def value_and_certainty(estimate: Estimate) -> tuple[str, str]:
+    """Return a value, and in words how certain it is."""
+    if estimate.is_exact:
+        return number(estimate.value), "exact to rounding"
+    ends = f"{number(estimate.lower)} to {number(estimate.upper)}"
+    if estimate.is_certified:
+        return number(estimate.value), f"certainly {ends}"
+    return number(estimate.value), f"{ends}, {100 * estimate.confidence:.3g} % interval"
+
+
+def effort(estimate: Estimate) -> tuple[str, str, str]:
+    """Return the products, flops and memory that an estimate took, a dash where not counted."""
+    products = f"{estimate.n_matvecs:,}"
+    if estimate.cost is None:
+        return products, "–", "–"
+    return products, f"{estimate.cost.flops:.2g}", format_bytes(estimate.cost.memory_bytes)
