@@ -3,6 +3,15 @@
 from .base import AdjointOperator, StructuredOperator
 from .inverse_propagator import InversePropagator
 from .kronecker_core import KroneckerCore
+from .learning_rules import (
+    FeedbackAlignment,
+    GaussNewton,
+    LearningRule,
+    MomentumKernel,
+    PreconditionedKernel,
+    TruncatedBPTT,
+    random_feedback,
+)
 from .parameter_jacobian import ParameterJacobian
 from .parameter_operator import ParameterOperator
 from .propagator import Propagator
@@ -13,14 +22,21 @@ from .tangent_kernel import TangentKernel
 
 __all__ = [
     "AdjointOperator",
+    "FeedbackAlignment",
+    "GaussNewton",
     "InversePropagator",
     "KroneckerCore",
+    "LearningRule",
+    "MomentumKernel",
     "ParameterJacobian",
     "ParameterOperator",
+    "PreconditionedKernel",
     "Propagator",
     "PropagatorGram",
     "Sensitivity",
     "SiteOperator",
     "StructuredOperator",
     "TangentKernel",
+    "TruncatedBPTT",
+    "random_feedback",
 ]

@@ -84,6 +84,7 @@ def state_error(
     *,
     mask: ArrayLike | None = None,
     loss: Loss | None = None,
+    feedback: ArrayLike | None = None,
 ) -> FloatArray:
     """Return ``err = dloss/dh``: the direct effect of each state on the loss, through the readout.
 
@@ -101,6 +102,9 @@ def state_error(
         Non-negative weight of each step; one by default.
     loss : Loss, optional
         The loss; by default :class:`MeanSquaredError`.
+    feedback : array_like, shape (O, H), optional
+        Weights that carry the errors of the outputs back in place of the readout's, as feedback
+        alignment does; the result is then no derivative of the loss.
 
     Returns
     -------
@@ -147,6 +151,9 @@ def state_error(
         )
     outputs = apply_readout(weights, trajectory.hidden)
     _, output_error = check_loss(loss).value_and_output_error(outputs, wanted, checked_mask)
+    if feedback is not None:
+        carried = check_array(feedback, "feedback", weights["weight"].shape, dtype=dtype)
+        weights = {"weight": carried, "bias": weights["bias"]}
     return pull_back_output_error(weights, output_error, trajectory.cell.n_state)
 
 

@@ -12,10 +12,13 @@ from functools import cache, partial
 import autograd
 import autograd.numpy as anp
 import numpy as np
+from scipy.sparse.linalg import LinearOperator
 
 import kpflow_numerics as kpf
 from kpflow_numerics.analysis.reference_steps import reference_step
 from kpflow_numerics.operators import StructuredOperator
+from kpflow_numerics.operators.base import check_linearization
+from kpflow_numerics.results import Cost
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import CELL_CASES, FLOAT32_CASES, OWN_CASES, CellCase
 
@@ -126,7 +129,108 @@ OPERATOR_CASES: tuple[OperatorCase, ...] = (
     OperatorCase("S", kpf.Sensitivity, lambda dense: dense.S),
     OperatorCase("NTK", kpf.TangentKernel, lambda dense: dense.S @ dense.S.T),
 )
-SELF_ADJOINT = ("K", "K-mean", "PP*", "NTK")
+
+
+def _carried(dense: DenseNetwork, carries: Callable[[int, int], bool]) -> np.ndarray:
+    """Return P with only the blocks ``[t, s]`` that are carried."""
+    n_steps = dense.states.shape[1]
+    P = dense.block_products().reshape(dense.states.shape * 2)
+    for t in range(n_steps):
+        for s in range(n_steps):
+            if not carries(t, s):
+                P[:, t, :, :, s] = 0.0
+    return P.reshape(dense.states.size, dense.states.size)
+
+
+def _truncated(carries: Callable[[int, int], bool]) -> Callable[[DenseNetwork], np.ndarray]:
+    def oracle(dense: DenseNetwork) -> np.ndarray:
+        return dense.S @ (_carried(dense, carries) @ dense.J).T
+
+    return oracle
+
+
+DAMPING = 20.0
+
+
+def _gauss_newton(dense: DenseNetwork) -> np.ndarray:
+    S = dense.S
+    return S @ np.linalg.solve(S.T @ S + DAMPING * np.eye(S.shape[1]), S.T)
+
+
+def diagonal_of(n_parameters: int) -> np.ndarray:
+    """Return a positive preconditioner of the parameters."""
+    return np.random.default_rng(38).uniform(0.1, 2.0, n_parameters)
+
+
+def _preconditioned(lin: kpf.Linearization) -> StructuredOperator:
+    layout = check_linearization(lin).layout
+    return kpf.PreconditionedKernel(lin, layout.unpack(diagonal_of(layout.size)))
+
+
+def _preconditioned_oracle(dense: DenseNetwork) -> np.ndarray:
+    return (dense.S * diagonal_of(dense.S.shape[1])) @ dense.S.T
+
+
+def _one_sided(lin: kpf.Linearization) -> StructuredOperator:
+    """A preconditioner that is not symmetric: each parameter moved by the one before it."""
+    matrix = np.roll(np.diag(diagonal_of(check_linearization(lin).n_parameters)), 1, axis=0)
+    return kpf.PreconditionedKernel(lin, _CostedMatrix(matrix.astype(lin.dtype)))
+
+
+def _one_sided_oracle(dense: DenseNetwork) -> np.ndarray:
+    matrix = np.roll(np.diag(diagonal_of(dense.S.shape[1])), 1, axis=0)
+    return dense.S @ matrix @ dense.S.T
+
+
+class _CostedMatrix(LinearOperator):
+    """A matrix as an operator that tells its cost."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix = matrix
+        super().__init__(matrix.dtype, matrix.shape)
+
+    def _matmat(self, X: np.ndarray) -> np.ndarray:
+        return self.matrix @ X
+
+    def _rmatmat(self, X: np.ndarray) -> np.ndarray:
+        return self.matrix.T @ X
+
+    def product_cost(self, k: int = 1) -> Cost:
+        return Cost(2.0 * self.matrix.size * k, float(len(self.matrix) * k * self.dtype.itemsize))
+
+
+def _momentum(lin: kpf.Linearization) -> StructuredOperator:
+    return kpf.MomentumKernel([check_linearization(lin)] * 3, 0.6)
+
+
+def _momentum_oracle(dense: DenseNetwork) -> np.ndarray:
+    return np.concatenate([c * (dense.S @ dense.S.T) for c in (0.36, 0.6, 1.0)], axis=1)
+
+
+RULE_CASES: tuple[OperatorCase, ...] = (
+    OperatorCase(
+        "P K P_2*",
+        lambda lin: kpf.TruncatedBPTT(lin, 2),
+        _truncated(lambda t, s: t - s <= 2),
+    ),
+    OperatorCase(
+        "P K",
+        lambda lin: kpf.TruncatedBPTT(lin, 0),
+        lambda dense: dense.S @ dense.J.T,
+    ),
+    OperatorCase(
+        "P K P_chunks*",
+        lambda lin: kpf.TruncatedBPTT(lin, 1, truncation="chunks"),
+        _truncated(lambda t, s: t // 2 == s // 2),
+    ),
+    OperatorCase("Gauss-Newton", partial(kpf.GaussNewton, damping=DAMPING), _gauss_newton),
+    OperatorCase("S M S*", _preconditioned, _preconditioned_oracle),
+    OperatorCase("S M S*, one-sided", _one_sided, _one_sided_oracle),
+    OperatorCase("momentum", _momentum, _momentum_oracle),
+)
+"""The learning rules that every cell has; feedback alignment has tests of its own."""
+
+SELF_ADJOINT = ("K", "K-mean", "PP*", "NTK", "Gauss-Newton", "S M S*")
 
 
 def assert_self_adjoint(operator: StructuredOperator) -> None:

@@ -20,6 +20,7 @@ from tests.cases.cells import CELL_CASES, OWN_CASES, SITE_CASES, CellCase
 from tests.cases.operators import (
     OPERATOR_CASES,
     OPERATOR_CELL_CASES,
+    RULE_CASES,
     SELF_ADJOINT,
     OperatorCase,
     assert_self_adjoint,
@@ -29,7 +30,8 @@ from tests.cases.operators import (
 CELLS = pytest.mark.parametrize("case", OPERATOR_CELL_CASES, ids=str)
 CELLS_IN_DOUBLE = pytest.mark.parametrize("case", CELL_CASES, ids=str)
 ONE_CELL = pytest.mark.parametrize("case", SITE_CASES[-2:-1], ids=str)
-OPERATORS = pytest.mark.parametrize("operator_case", OPERATOR_CASES, ids=str)
+OPERATORS = pytest.mark.parametrize("operator_case", OPERATOR_CASES + RULE_CASES, ids=str)
+BASIC = pytest.mark.parametrize("operator_case", OPERATOR_CASES, ids=str)
 
 
 @CELLS
@@ -167,7 +169,7 @@ def test_scipy_solves_for_eigenvalues(case: CellCase) -> None:
 
 
 @pytest.mark.parametrize("cell", [kpf.VanillaRNN(3, 40), kpf.GRU(3, 40), kpf.LSTM(3, 40)], ids=str)
-@OPERATORS
+@BASIC
 def test_threads_change_rounding_at_most(cell: Cell, operator_case: OperatorCase) -> None:
     # Large enough that the kernels share the work, and in shares of different sizes.
     operator = operator_case.build(CellCase(cell, n_trials=7, n_steps=50).linearization())
