@@ -8,6 +8,13 @@ from .modes import ModeCourses, mode_courses
 from .principal_components import PrincipalComponents, principal_components
 from .quantities import DEFAULT_QUANTITIES, QUANTITIES, OperatorQuantity
 from .rank_bound import RankBound, rank_bounds
+from .rule_alignments import (
+    LearningRuleAlignments,
+    LearningRuleDynamics,
+    adam_preconditioner,
+    learning_rule_alignments,
+    learning_rules,
+)
 from .validation import validate
 
 __all__ = [
@@ -15,6 +22,8 @@ __all__ = [
     "DEFAULT_RECIPES",
     "QUANTITIES",
     "FundamentalSolution",
+    "LearningRuleAlignments",
+    "LearningRuleDynamics",
     "LyapunovResult",
     "ModeCourses",
     "NetworkAnalysis",
@@ -24,9 +33,12 @@ __all__ = [
     "RankBound",
     "SchmidtResult",
     "VolterraOperator",
+    "adam_preconditioner",
     "analyze_network",
     "core_cosine",
     "kaplan_yorke_dimension",
+    "learning_rule_alignments",
+    "learning_rules",
     "lyapunov_exponents",
     "mode_courses",
     "principal_components",

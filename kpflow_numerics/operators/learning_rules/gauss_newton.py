@@ -13,6 +13,7 @@ from ..._validation import InputError, MemoryLimitError, check_array, check_choi
 from ...linearization import Linearization
 from ...results import Cost, format_bytes
 from .. import _product_costs
+from ..base import StructuredOperator
 from .base import LearningRule
 
 SOLVERS = ("auto", "cholesky", "conjugate-gradients")
@@ -118,6 +119,11 @@ class GaussNewton(LearningRule):
     def side(self) -> int:
         """The smaller of the parameters and the rows of Y."""
         return min(self._rows, self.linearization.n_parameters)
+
+    @property
+    def metric(self) -> ParameterMetric:
+        """The operator ``Y* Y`` on the parameters; its largest eigenvalue is a unit of damping."""
+        return ParameterMetric(self)
 
     def _chosen(self, solver: str, max_memory: float) -> str:
         needed = 16.0 * self.side**2
@@ -246,6 +252,30 @@ class GaussNewton(LearningRule):
         solve = 2.0 * self.side**2 * k
         memory = count * once.memory_bytes + 8.0 * self.side * k
         return Cost(count * once.flops + solve, memory)
+
+
+class ParameterMetric(StructuredOperator):
+    """``Y* Y``, the undamped matrix of a Gauss-Newton step, ``(p,) -> (p,)``.
+
+    Parameters
+    ----------
+    rule : GaussNewton
+        The rule whose Y it is; its damping plays no part.
+    """
+
+    self_adjoint = True
+    positive_semidefinite = True
+
+    def __init__(self, rule: GaussNewton) -> None:
+        self.rule = rule
+        parameters = (rule.linearization.n_parameters,)
+        super().__init__(parameters, parameters, rule.dtype)
+
+    def _apply_block(self, block: FloatArray) -> FloatArray:
+        return self.rule._metric(block)
+
+    def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
+        return self.rule._metric(block)
 
 
 def _squares(block: FloatArray) -> FloatArray:
