@@ -1,6 +1,7 @@
 """Figures a paper could print: functions that take results and an Axes, and return the Axes."""
 
 from ._figures import run_figures, save_figures
+from ._learning_rules import learning_rules
 from ._loss import History, accuracy, loss, read_history
 from ._modes import modes
 from ._quantities import lyapunov_spectrum, quantity_dynamics
@@ -8,6 +9,7 @@ from ._rank_dynamics import rank_dynamics, rank_recipes
 from ._source import Record, read_record
 from ._spectra import spectra
 from ._svg import inline_svg
+from ._sweep import place_label, sweep
 from ._trajectories import trajectories
 from .style import paper_style
 
@@ -16,10 +18,12 @@ __all__ = [
     "Record",
     "accuracy",
     "inline_svg",
+    "learning_rules",
     "loss",
     "lyapunov_spectrum",
     "modes",
     "paper_style",
+    "place_label",
     "quantity_dynamics",
     "rank_dynamics",
     "rank_recipes",
@@ -28,5 +32,6 @@ __all__ = [
     "run_figures",
     "save_figures",
     "spectra",
+    "sweep",
     "trajectories",
 ]
