@@ -70,7 +70,7 @@ _HOMES = {
         "state_error",
     ),
     "interop": ("Network", "load_network", "save_network"),
-    "store": ("RunFile", "StoreError"),
+    "store": ("RunFile", "StoreError", "SweepGrid"),
     "spectral": (
         "SpectralDensity",
         "alignment",
@@ -89,6 +89,15 @@ _HOMES = {
     ),
     "experiments.analyze": ("analyze",),
     "experiments.learning_rules": ("learning_rule_dynamics",),
+    "experiments.sweep": (
+        "SweepPlan",
+        "SweepStatus",
+        "merge_sweep",
+        "plan_sweep",
+        "report_sweep",
+        "run_sweep",
+        "sweep_status",
+    ),
     "experiments.train": ("train",),
     "analysis": (
         "FundamentalSolution",

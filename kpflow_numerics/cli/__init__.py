@@ -9,16 +9,16 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from . import analyze, info, plot, run, train, validate
+from . import analyze, info, plot, run, sweep, train, validate
 from ._settings import CELL_KINDS, CHOICE_FLAGS, SETTING_FLAGS, TASK_NAMES
 
 __all__ = ["CELL_KINDS", "CHOICE_FLAGS", "SETTING_FLAGS", "TASK_NAMES", "build_parser", "main"]
 
-COMMANDS = (run, train, analyze, validate, plot, info)
+COMMANDS = (run, train, analyze, sweep, validate, plot, info)
 
 EXIT_CODES = """exit codes:
   0    done
-  1    done, and a validation check failed
+  1    done, and a validation check or a cell of a sweep failed
   2    an argument, a file or the data could not be used; the message says which and why
   3    training diverged; all committed checkpoints are kept
   130  interrupted; all committed checkpoints are kept

@@ -77,6 +77,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="continue an existing run with more iterations or another analysis",
     )
     group = parser.add_argument_group("settings", "what is left out has the default in brackets")
+    add_setting_flags(group)
+    add_assignments(group)
+
+
+def add_setting_flags(group: Any) -> None:
+    """Add a flag for each of the common settings."""
     defaults = default_settings()
     for flag, key, words, text in CHOICE_FLAGS:
         group.add_argument(
@@ -85,7 +91,6 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     for flag, key, kind, text in SETTING_FLAGS:
         group.add_argument(flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N")
-    add_assignments(group)
 
 
 def add_assignments(group: Any) -> None:

@@ -171,7 +171,7 @@ def complete(
     path = Path(path)
     shown = Silent() if progress is None else progress
     with RunFile.open(path) as file:
-        is_analysed = _is_analysed(file)
+        is_analysed = has_whole_analysis(file)
         validation = file.validation
         config = file.config
     stored = analysis_settings(config, str(path))
@@ -183,16 +183,7 @@ def complete(
     if overwrite or not is_analysed:
         with RunFile.open(path, "r+") as file:
             file.write_config({**config, "analysis": asdict(settings)})
-        analyze(
-            path,
-            n_checkpoints=settings.n_checkpoints,
-            n_trials=settings.n_trials,
-            recipes=recipes_of(settings),
-            quantities=settings.quantities,
-            n_eigenpairs=settings.n_eigenpairs,
-            max_memory=int(settings.max_memory_gib * 2**30),
-            progress=shown,
-        )
+        analyze_as(path, settings, progress=shown)
     if overwrite or not is_analysed or validation is None:
         with shown.stage("validation", 1) as stage:
             validation = validate_run(path)
@@ -215,6 +206,22 @@ def complete(
             analyses=tuple(file.analyses),
             validation=validation,
         )
+
+
+def analyze_as(
+    path: str | Path, settings: AnalysisSettings, *, progress: Progress | None = None
+) -> None:
+    """Analyse the checkpoints of a run file as the settings say, in place of earlier analyses."""
+    analyze(
+        path,
+        n_checkpoints=settings.n_checkpoints,
+        n_trials=settings.n_trials,
+        recipes=recipes_of(settings),
+        quantities=settings.quantities,
+        n_eigenpairs=settings.n_eigenpairs,
+        max_memory=int(settings.max_memory_gib * 2**30),
+        progress=progress,
+    )
 
 
 def recipes_of(settings: AnalysisSettings) -> Mapping[str, Sequence[str]]:
@@ -311,6 +318,6 @@ def is_run_file(path: Path) -> bool:
         return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
 
 
-def _is_analysed(file: RunFile) -> bool:
-    """Whether the analyses reach the last checkpoint."""
+def has_whole_analysis(file: RunFile) -> bool:
+    """Return whether the analyses reach the last checkpoint."""
     return bool(file.analyses) and file.analyses[-1].iteration == file.iterations[-1]

@@ -9,6 +9,7 @@ from ._rank_dynamics import rank_dynamics, rank_recipes
 from ._source import Record, read_record
 from ._spectra import spectra
 from ._svg import inline_svg
+from ._sweep import place_label, sweep
 from ._trajectories import trajectories
 from .style import paper_style
 
@@ -22,6 +23,7 @@ __all__ = [
     "lyapunov_spectrum",
     "modes",
     "paper_style",
+    "place_label",
     "quantity_dynamics",
     "rank_dynamics",
     "rank_recipes",
@@ -30,5 +32,6 @@ __all__ = [
     "run_figures",
     "save_figures",
     "spectra",
+    "sweep",
     "trajectories",
 ]
