@@ -1,9 +1,11 @@
 """What combines several operators or checkpoints."""
 
 from .checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank, analyze_network
+from .failure_signs import FailureSign, SignThresholds, check_thresholds, failure_signs
 from .fundamental_solution import FundamentalSolution, VolterraOperator
 from .kronecker import SchmidtResult, core_cosine, schmidt_decomposition
 from .lyapunov import LyapunovResult, kaplan_yorke_dimension, lyapunov_exponents
+from .memory import rank_over_time, retained_directions
 from .modes import ModeCourses, mode_courses
 from .principal_components import PrincipalComponents, principal_components
 from .quantities import DEFAULT_QUANTITIES, QUANTITIES, OperatorQuantity
@@ -21,6 +23,7 @@ __all__ = [
     "DEFAULT_QUANTITIES",
     "DEFAULT_RECIPES",
     "QUANTITIES",
+    "FailureSign",
     "FundamentalSolution",
     "LearningRuleAlignments",
     "LearningRuleDynamics",
@@ -32,10 +35,13 @@ __all__ = [
     "PrincipalComponents",
     "RankBound",
     "SchmidtResult",
+    "SignThresholds",
     "VolterraOperator",
     "adam_preconditioner",
     "analyze_network",
+    "check_thresholds",
     "core_cosine",
+    "failure_signs",
     "kaplan_yorke_dimension",
     "learning_rule_alignments",
     "learning_rules",
@@ -43,6 +49,8 @@ __all__ = [
     "mode_courses",
     "principal_components",
     "rank_bounds",
+    "rank_over_time",
+    "retained_directions",
     "schmidt_decomposition",
     "validate",
 ]

@@ -17,8 +17,10 @@ from ..operators import StructuredOperator
 from ..results import Cost, Estimate
 from ..spectral import alignment, frobenius_norm, trace
 from ..spectral._bounded import TRACE_WIDTH
+from ..spectral._budget import DENSE_SIZE
 from .kronecker import schmidt_decomposition
 from .lyapunov import LyapunovResult, lyapunov_exponents
+from .memory import rank_over_time, retained_directions
 from .rank_bound import RankBound, rank_bounds
 
 QUANTITIES = (
@@ -28,17 +30,32 @@ QUANTITIES = (
     "rank-bound",
     "schmidt-rank",
     "lyapunov",
+    "rank-over-time",
+    "retained-directions",
 )
 """What :func:`analyze_network` accepts as ``quantities``."""
 
-DEFAULT_QUANTITIES = ("trace", "frobenius-norm", "alignment")
-"""What it finds unless told otherwise: those that the ranks have mostly paid for."""
+DEFAULT_QUANTITIES = (
+    "trace",
+    "frobenius-norm",
+    "alignment",
+    "rank-over-time",
+    "retained-directions",
+)
+"""What it finds unless told otherwise: what the ranks have mostly paid for, and what
+:func:`failure_signs` looks at."""
 
 SAMPLED_PRODUCTS = 30
 """Products that an analysis spends on a quantity that has no affordable closed form."""
 
 CHEAP_FLOPS = 5e9
 """An analysis samples an alignment whose closed form takes more flops: some tenths of a second."""
+
+RANK_OVER_TIME = "rank over trials and steps"
+"""Name of K's :func:`rank_over_time` in an analysis."""
+
+RETAINED_DIRECTIONS = "retained directions"
+"""Name of P's :func:`retained_directions` in an analysis."""
 
 _FORMS = ("trace", "trace_bounds", "frobenius_norm")
 
@@ -159,7 +176,7 @@ def linearization_quantities(
     max_memory: float,
     rng: np.random.Generator,
 ) -> tuple[list[OperatorQuantity], LyapunovResult | None]:
-    """Return the rank bounds of K's sites, K's Schmidt rank, and the Lyapunov exponents."""
+    """Return what is found from the linearization: bounds, ranks in time, Lyapunov exponents."""
     found: list[OperatorQuantity] = []
     exponents = None
     if "rank-bound" in wanted and linearization.weight_sites is not None:
@@ -173,10 +190,22 @@ def linearization_quantities(
         ):
             estimate = _exact(value, schmidt.method, name, schmidt.n_matvecs, schmidt.cost)
             found.append(OperatorQuantity(name, ("K",), estimate))
+    if "rank-over-time" in wanted and _is_within_reach(linearization):
+        rank = rank_over_time(linearization, max_memory=max_memory)
+        found.append(OperatorQuantity(RANK_OVER_TIME, ("K",), rank))
+    if "retained-directions" in wanted:
+        kept = retained_directions(linearization, max_memory=max_memory)
+        found.append(OperatorQuantity(RETAINED_DIRECTIONS, ("P",), kept))
     if "lyapunov" in wanted:
         exponents = lyapunov_exponents(linearization, max_memory=max_memory, rng=rng)
         found.append(OperatorQuantity("Kaplan-Yorke dimension", (), exponents.kaplan_yorke))
     return found, exponents
+
+
+def _is_within_reach(linearization: Linearization) -> bool:
+    """Whether K's rank over time has a closed form, or takes few products of J or its adjoint."""
+    products = min(math.prod(linearization.dims), linearization.n_parameters)
+    return linearization.weight_sites is not None or products <= DENSE_SIZE
 
 
 def _of_bound(bound: RankBound) -> list[OperatorQuantity]:

@@ -61,15 +61,16 @@ def add(commands: Any) -> None:
 def _analyze(parsed: argparse.Namespace) -> int:
     from ..experiments.import_network import import_network
     from ..experiments.progress import progress_for
-    from ..experiments.run import complete, is_run_file, wanted_analysis
+    from ..experiments.run import complete, is_run_file, wanted_analysis, wanted_signs
 
     progress = progress_for()
     path = Path(parsed.file)
     settings = settings_of_flags(parsed)
     if is_run_file(path):
-        analysis = wanted_analysis(path, given_settings(parsed))
+        given = given_settings(parsed)
+        analysis, signs = wanted_analysis(path, given), wanted_signs(path, given)
     else:
-        analysis = settings.analysis
+        analysis, signs = settings.analysis, settings.signs
         network_path, path = path, run_path(parsed, path.stem)
         import_network(
             network_path,
@@ -85,6 +86,6 @@ def _analyze(parsed: argparse.Namespace) -> int:
             overwrite=parsed.overwrite,
             progress=progress,
         )
-    outcome = complete(path, analysis, overwrite=parsed.overwrite, progress=progress)
+    outcome = complete(path, analysis, signs=signs, overwrite=parsed.overwrite, progress=progress)
     print(outcome.summary())
     return 0 if outcome.passed else 1

@@ -60,7 +60,26 @@ class AnalysisSettings:
     n_eigenpairs: int = 20
     max_memory_gib: float = 4.0
     recipes: tuple[str, ...] = ()
-    quantities: tuple[str, ...] = ("trace", "frobenius-norm", "alignment")
+    quantities: tuple[str, ...] = (
+        "trace",
+        "frobenius-norm",
+        "alignment",
+        "rank-over-time",
+        "retained-directions",
+    )
+
+
+@dataclass(frozen=True)
+class SignSettings:
+    """From where on a sign of failed learning is raised.
+
+    See :class:`~kpflow_numerics.SignThresholds`, whose fields and defaults these are; that class is
+    not loaded for the help of the command line.
+    """
+
+    k_rank: float = 2.0
+    retained_directions: float = 0.1
+    interference: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,7 @@ class RunSettings:
 
     Parameters
     ----------
-    task, cell, training, analysis
+    task, cell, training, analysis, signs
         One object for each table of the TOML file.
     """
 
@@ -77,6 +96,7 @@ class RunSettings:
     cell: CellSettings = field(default_factory=CellSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    signs: SignSettings = field(default_factory=SignSettings)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return nested dicts in the form of the TOML file."""
@@ -91,6 +111,7 @@ _SECTIONS: dict[str, type] = {
     "cell": CellSettings,
     "training": TrainingSettings,
     "analysis": AnalysisSettings,
+    "signs": SignSettings,
 }
 
 
@@ -100,8 +121,9 @@ def settings_from_dict(tables: Mapping[str, Any], source: str = "configuration")
     Parameters
     ----------
     tables : mapping
-        Tables ``task``, ``cell``, ``training`` and ``analysis``. Keys of ``task`` and ``cell``
-        beyond their own become options of the task's or the cell's class, which checks them.
+        Tables ``task``, ``cell``, ``training``, ``analysis`` and ``signs``. Keys of ``task`` and
+        ``cell`` beyond their own become options of the task's or the cell's class, which checks
+        them.
     source : str
         Where they come from, for the messages.
 
@@ -130,6 +152,12 @@ def settings_from_dict(tables: Mapping[str, Any], source: str = "configuration")
 def analysis_settings(tables: Mapping[str, Any], source: str) -> AnalysisSettings:
     """Return the settings of the table ``analysis`` alone; other tables are not looked at."""
     settings: AnalysisSettings = _section("analysis", tables.get("analysis", {}), source)
+    return settings
+
+
+def sign_settings(tables: Mapping[str, Any], source: str) -> SignSettings:
+    """Return the settings of the table ``signs`` alone; other tables are not looked at."""
+    settings: SignSettings = _section("signs", tables.get("signs", {}), source)
     return settings
 
 

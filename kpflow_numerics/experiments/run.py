@@ -9,12 +9,26 @@ from typing import Any
 
 from .._errors import InputError
 from .._validation import check_choice
-from ..analysis import DEFAULT_RECIPES, QUANTITIES, NetworkAnalysis
+from ..analysis import (
+    DEFAULT_RECIPES,
+    QUANTITIES,
+    FailureSign,
+    NetworkAnalysis,
+    check_thresholds,
+    failure_signs,
+)
 from ..results import ValidationReport
 from ..spectral import PUBLISHED_RECIPES, RECIPES
 from ..store import RunFile
 from .analyze import analyze
-from .config import AnalysisSettings, RunSettings, analysis_settings, override
+from .config import (
+    AnalysisSettings,
+    RunSettings,
+    SignSettings,
+    analysis_settings,
+    override,
+    sign_settings,
+)
 from .progress import Progress, Silent
 from .train import train_to_file
 from .validate import validate_run
@@ -40,6 +54,8 @@ class RunOutcome:
         One for each checkpoint that was analysed.
     validation : ValidationReport
         The checks made on the last checkpoint.
+    signs : tuple of FailureSign
+        Numbers that tell of failed learning where they lie beyond their thresholds.
     """
 
     run_file: Path
@@ -49,6 +65,7 @@ class RunOutcome:
     accuracy_meaning: str
     analyses: tuple[NetworkAnalysis, ...]
     validation: ValidationReport
+    signs: tuple[FailureSign, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -66,6 +83,7 @@ class RunOutcome:
             "those of P P*.",
             f"Accuracy: {self.accuracy_meaning}.",
             f"Validation: {n_passed} of {len(self.validation.checks)} checks passed.",
+            *(f"Sign: {sign}." for sign in self.signs),
             "",
             f"run file  {self.run_file}",
             f"figures   {self.figures[0].parent}" if self.figures else "figures   none",
@@ -129,14 +147,22 @@ def run(
         If training diverges; what was committed is kept.
     """
     check_analysis(settings.analysis)
+    check_thresholds(asdict(settings.signs))
     train_to_file(settings, path, overwrite=overwrite, resume=resume, progress=progress)
-    return complete(path, settings.analysis, overwrite=overwrite or resume, progress=progress)
+    return complete(
+        path,
+        settings.analysis,
+        signs=settings.signs,
+        overwrite=overwrite or resume,
+        progress=progress,
+    )
 
 
 def complete(
     path: str | Path,
     settings: AnalysisSettings,
     *,
+    signs: SignSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> RunOutcome:
@@ -150,6 +176,8 @@ def complete(
         The run file.
     settings : AnalysisSettings
         What to measure.
+    signs : SignSettings, optional
+        Where the signs of failed learning begin; as in the file by default.
     overwrite : bool
         Replace earlier analyses, figures and report.
     progress : Progress, optional
@@ -168,6 +196,8 @@ def complete(
     from .report import write_report
 
     check_analysis(settings)
+    if signs is not None:
+        check_thresholds(asdict(signs))
     path = Path(path)
     shown = Silent() if progress is None else progress
     with RunFile.open(path) as file:
@@ -188,6 +218,7 @@ def complete(
         with shown.stage("validation", 1) as stage:
             validation = validate_run(path)
             stage.advance(note="passed" if validation.passed else "FAILED")
+    _look_for_signs(path, sign_settings(config, str(path)) if signs is None else signs)
     directory = path.with_suffix("")
     report = directory / "report.html"
     with shown.stage("figures", 2) as stage:
@@ -205,7 +236,21 @@ def complete(
             accuracy_meaning=file.task.accuracy_meaning,
             analyses=tuple(file.analyses),
             validation=validation,
+            signs=file.signs,
         )
+
+
+def _look_for_signs(path: Path, settings: SignSettings) -> None:
+    """Keep the signs of the analyses of a run file, unless it holds the same already."""
+    with RunFile.open(path) as file:
+        found = failure_signs(file, asdict(settings))
+        config = {**file.config, "signs": asdict(settings)}
+        # Compared as words, in which numbers that are not known are equal.
+        if repr(found) == repr(file.signs) and config == file.config:
+            return
+    with RunFile.open(path, "r+") as file:
+        file.write_config(config)
+        file.write_signs(found)
 
 
 def analyze_as(
@@ -261,6 +306,12 @@ def wanted_analysis(path: str | Path, given: Mapping[str, Any]) -> AnalysisSetti
     """
     with RunFile.open(path) as file:
         return analysis_settings(override(file.config, given), str(path))
+
+
+def wanted_signs(path: str | Path, given: Mapping[str, Any]) -> SignSettings:
+    """Return the thresholds of a run file's signs, with those of `given` put in their place."""
+    with RunFile.open(path) as file:
+        return sign_settings(override(file.config, given), str(path))
 
 
 def write_figures(

@@ -242,7 +242,14 @@ def _check_continuable(file: RunFile, settings: RunSettings, path: Path, *, resu
     stored = settings_from_dict(file.config, str(path))
     if stored == settings:
         return
-    differing = _differences(stored, settings)
+    # Where a sign begins changes nothing of what was computed.
+    differing = {
+        key: values
+        for key, values in _differences(stored, settings).items()
+        if not key.startswith("signs.")
+    }
+    if not differing:
+        return
     free = {"training.n_iterations"} | {key for key in differing if key.startswith("analysis.")}
     remedy = "Choose another --output, or replace it with --overwrite."
     if resume and set(differing) <= free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def describe_run(path: str | Path) -> str:
             *_network(file),
             *_training(file),
             *_ranks(file),
+            *_signs(file),
             *_validation(file),
             *_provenance(file),
         ]
@@ -190,6 +192,11 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
         + "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def _signs(file: RunFile) -> list[str]:
+    labels = ("signs", *itertools.repeat("", max(0, len(file.signs) - 1)))
+    return [_line(label, str(sign)) for label, sign in zip(labels, file.signs, strict=False)]
 
 
 def _validation(file: RunFile) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from .._typing import FloatArray, IntArray
 from .._validation import InputError, InputTypeError, check_choice, check_integer
 from ..analysis.checkpoint import NetworkAnalysis
+from ..analysis.failure_signs import FailureSign
 from ..cells import Cell, cell_from_config
 from ..results import Checkpoint, ValidationReport
 from ..tasks import Task, TrialBatch, task_from_config
@@ -32,6 +33,7 @@ from ._checkpoints import (
 )
 from ._journal import JournalledFile
 from ._opening import beside, identify, open_existing, open_new, settings_text, write_head
+from ._signs import check_signs, read_signs, write_signs
 from ._validation_table import read_report, write_report
 from ._variables import copy_contents
 from .schema import SCHEMA_VERSION
@@ -301,6 +303,11 @@ class RunFile:
         """The validation report, or None where there is none."""
         return read_report(self._h5)
 
+    @property
+    def signs(self) -> tuple[FailureSign, ...]:
+        """The signs of failed learning; none where they were not looked for."""
+        return read_signs(self._h5)
+
     def checkpoint(self, index: int) -> Checkpoint:
         """Return a checkpoint; index -1 is the last.
 
@@ -357,6 +364,7 @@ class RunFile:
         with self._transaction():
             if "analysis" in self._file and not _same_trials(read_batch(self._file), batch):
                 del self._file["analysis"]
+                _remove_signs(self._file)
             write_batch(self._file, batch, task)
         self._consolidate()
 
@@ -373,6 +381,8 @@ class RunFile:
         self, analyses: Iterable[NetworkAnalysis], *, batch: TrialBatch | None = None
     ) -> None:
         """Keep analyses in place of all others, in one step with the trials that they are of.
+
+        Signs found in earlier analyses are removed, since they would no longer be those of these.
 
         Parameters
         ----------
@@ -394,6 +404,7 @@ class RunFile:
             if batch is not None:
                 write_batch(self._file, batch, task)
             write_analyses(self._file, checked)
+            _remove_signs(self._file)
             self._file.attrs["schema_version"] = SCHEMA_VERSION
         self._consolidate()
 
@@ -403,6 +414,13 @@ class RunFile:
             raise InputTypeError(f"report must be a ValidationReport; got {report!r}.")
         with self._transaction():
             write_report(self._file, report)
+        self._consolidate()
+
+    def write_signs(self, signs: Iterable[FailureSign]) -> None:
+        """Keep signs of failed learning in place of any others."""
+        checked = check_signs(signs)
+        with self._transaction():
+            write_signs(self._file, checked)
         self._consolidate()
 
     @property
@@ -452,6 +470,11 @@ class RunFile:
             self._disk.close()
             self._disk, self._file = disk, h5py.File(disk, "r+")
             identify(self._disk, self._file)
+
+
+def _remove_signs(file: h5py.File) -> None:
+    if "signs" in file:
+        del file["signs"]
 
 
 def _same_trials(one: TrialBatch, other: TrialBatch) -> bool:

@@ -13,6 +13,7 @@
     /analysis         ranks (checkpoint, operator, recipe) and quantities (checkpoint, quantity)
                       with bounds; Lyapunov exponents; spectra, modes, components
     /validation       error, threshold, passed (check)
+    /signs            number, threshold, verdict (sign) and course (sign, checkpoint); may be absent
 
 What a checkpoint is counts only once its iteration stands in ``/checkpoints/iteration``, which is
 written last.

@@ -8,7 +8,14 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError
-from kpflow_numerics.analysis import QUANTITIES, analyze_network, lyapunov_exponents, rank_bounds
+from kpflow_numerics.analysis import (
+    QUANTITIES,
+    analyze_network,
+    lyapunov_exponents,
+    rank_bounds,
+    rank_over_time,
+    retained_directions,
+)
 from kpflow_numerics.analysis.quantities import norm_from_rank
 from kpflow_numerics.results import Estimate
 from kpflow_numerics.testing import default_tolerance
@@ -41,6 +48,9 @@ def assert_matches_dense(analysis: kpf.NetworkAnalysis, case: CellCase) -> None:
     for first, second in itertools.combinations(matrices, 2):
         product = (matrices[first] * matrices[second]).sum()
         wanted["alignment", first, second] = product / norms[first] / norms[second]
+    linearization = case.linearization()
+    wanted["rank over trials and steps", "K"] = rank_over_time(linearization).value
+    wanted["retained directions", "P"] = retained_directions(linearization).value
     assert {(e.name, *e.operators) for e in analysis.quantities} == set(wanted)
     for key, value in wanted.items():
         estimate = analysis.quantity(*key)

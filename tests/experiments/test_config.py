@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from kpflow_numerics._errors import InputError, InputTypeError
-from kpflow_numerics.analysis import DEFAULT_QUANTITIES, DEFAULT_RECIPES
+from kpflow_numerics.analysis import DEFAULT_QUANTITIES, DEFAULT_RECIPES, SignThresholds
 from kpflow_numerics.experiments.config import (
     AnalysisSettings,
     RunSettings,
+    SignSettings,
     override,
     parse_assignment,
     read_settings,
@@ -134,3 +136,11 @@ def test_recipes_go_to_every_operator_beside_the_participation_ratio() -> None:
 
 def test_the_default_quantities_are_those_of_an_analysis() -> None:
     assert AnalysisSettings().quantities == DEFAULT_QUANTITIES
+
+
+def test_the_signs_begin_where_the_analysis_says() -> None:
+    assert asdict(SignSettings()) == asdict(SignThresholds())
+    tables = override({}, dict([parse_assignment("signs.k_rank=3")]))
+    assert settings_from_dict(tables).signs == SignSettings(k_rank=3.0)
+    with pytest.raises(InputError, match=r"\[signs\] has no key 'k_rang'.*Did you mean 'k_rank'"):
+        settings_from_dict({"signs": {"k_rang": 2.0}})
