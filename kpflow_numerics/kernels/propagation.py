@@ -5,8 +5,8 @@ The state Jacobian of step t acts on a block ``v (S, H, k)`` as
     (A_t v)_s = sum_s' carry[s, s'] v_s' + sum_r gains[r, s] (W_r (inner v_0)),
 
 where slot 0 is the one that the recurrent weights read. Blocks of several columns run trial by
-trial with one ``(R H, H) @ (H, k)`` product a step; single columns run on chunks of trials with
-one ``(chunk, H) @ (H, R H)`` product a step.
+trial, the ``(R H, H) @ (H, k)`` product of a step in tiles that are used while they are in the
+cache; single columns run on chunks of trials with one ``(chunk, H) @ (H, R H)`` product a step.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
+from .tiles import tile_rows
 
 
 @jit
@@ -25,6 +26,7 @@ def _apply_step(
     inner: FloatArray,
     has_inner: bool,
     weight: FloatArray,
+    tile: int,
     v: FloatArray,
     read: FloatArray,
     product: FloatArray,
@@ -33,22 +35,29 @@ def _apply_step(
     # out += A v for one trial and step; v and out are (S, H, k).
     n_slots, n_units, k = v.shape
     n_recurrent = weight.shape[0] // n_units
-    for i in range(n_units):
-        factor = inner[i] if has_inner else v.dtype.type(1.0)
-        for j in range(k):
-            read[i, j] = factor * v[0, i, j]
-    np.dot(weight, read, product)
-    for s in range(n_slots):
+    multiplied = v[0]
+    if has_inner:
         for i in range(n_units):
-            for source in range(n_slots):
+            for j in range(k):
+                read[i, j] = inner[i] * v[0, i, j]
+        multiplied = read
+    for r in range(n_recurrent):
+        for first in range(0, n_units, tile):
+            last = min(first + tile, n_units)
+            row = r * n_units + first
+            np.dot(weight[row : row + last - first], multiplied, product[: last - first])
+            for s in range(n_slots):
+                for i in range(first, last):
+                    g = gains[r, s, i]
+                    for j in range(k):
+                        out[s, i, j] += g * product[i - first, j]
+    for s in range(n_slots):
+        for source in range(n_slots):
+            for i in range(n_units):
                 c = carry[s, source, i]
                 if c != 0.0:
                     for j in range(k):
                         out[s, i, j] += c * v[source, i, j]
-            for r in range(n_recurrent):
-                g = gains[r, s, i]
-                for j in range(k):
-                    out[s, i, j] += g * product[r * n_units + i, j]
 
 
 @jit
@@ -58,6 +67,7 @@ def _apply_step_adjoint(
     inner: FloatArray,
     has_inner: bool,
     weight_transposed: FloatArray,
+    tile: int,
     v: FloatArray,
     gathered: FloatArray,
     product: FloatArray,
@@ -76,11 +86,13 @@ def _apply_step_adjoint(
                 g = gains[r, s, i]
                 for j in range(k):
                     gathered[row, j] += g * v[s, i, j]
-    np.dot(weight_transposed, gathered, product)
-    for i in range(n_units):
-        factor = inner[i] if has_inner else v.dtype.type(1.0)
-        for j in range(k):
-            out[0, i, j] += factor * product[i, j]
+    for first in range(0, n_units, tile):
+        last = min(first + tile, n_units)
+        np.dot(weight_transposed[first:last], gathered, product[: last - first])
+        for i in range(first, last):
+            factor = inner[i] if has_inner else v.dtype.type(1.0)
+            for j in range(k):
+                out[0, i, j] += factor * product[i - first, j]
     for source in range(n_slots):
         for s in range(n_slots):
             for i in range(n_units):
@@ -101,9 +113,10 @@ def propagate(
 ) -> None:
     """Replace the block ``out (B, T, S, H, k)`` by ``P out``."""
     n_trials, n_steps, _, n_units, k = out.shape
+    tile = tile_rows(n_units, n_units, k)
     for b in numba.prange(n_trials):
         read = np.empty((n_units, k), out.dtype)
-        product = np.empty((weight.shape[0], k), out.dtype)
+        product = np.empty((tile, k), out.dtype)
         for t in range(1, n_steps):
             _apply_step(
                 carry[b, t],
@@ -111,6 +124,7 @@ def propagate(
                 inner[b, t] if has_inner else inner[0, 0],
                 has_inner,
                 weight,
+                tile,
                 out[b, t - 1],
                 read,
                 product,
@@ -129,9 +143,10 @@ def propagate_adjoint(
 ) -> None:
     """Replace the block ``out (B, T, S, H, k)`` by ``P* out``."""
     n_trials, n_steps, _, n_units, k = out.shape
+    tile = tile_rows(n_units, weight_transposed.shape[1], k)
     for b in numba.prange(n_trials):
         gathered = np.empty((weight_transposed.shape[1], k), out.dtype)
-        product = np.empty((n_units, k), out.dtype)
+        product = np.empty((tile, k), out.dtype)
         for t in range(n_steps - 1, 0, -1):
             _apply_step_adjoint(
                 carry[b, t],
@@ -139,6 +154,7 @@ def propagate_adjoint(
                 inner[b, t] if has_inner else inner[0, 0],
                 has_inner,
                 weight_transposed,
+                tile,
                 out[b, t],
                 gathered,
                 product,
@@ -158,9 +174,10 @@ def apply_state_jacobians(
 ) -> None:
     """Add ``A_t v[:, t]`` to ``out[:, t]`` for every step at once; blocks ``(B, T, S, H, k)``."""
     n_trials, n_steps, _, n_units, k = v.shape
+    tile = tile_rows(n_units, n_units, k)
     for b in numba.prange(n_trials):
         read = np.empty((n_units, k), v.dtype)
-        product = np.empty((weight.shape[0], k), v.dtype)
+        product = np.empty((tile, k), v.dtype)
         for t in range(n_steps):
             _apply_step(
                 carry[b, t],
@@ -168,6 +185,7 @@ def apply_state_jacobians(
                 inner[b, t] if has_inner else inner[0, 0],
                 has_inner,
                 weight,
+                tile,
                 v[b, t],
                 read,
                 product,
@@ -187,9 +205,10 @@ def apply_state_jacobians_adjoint(
 ) -> None:
     """Add ``A_t* v[:, t]`` to ``out[:, t]`` for every step at once; blocks ``(B, T, S, H, k)``."""
     n_trials, n_steps, _, n_units, k = v.shape
+    tile = tile_rows(n_units, weight_transposed.shape[1], k)
     for b in numba.prange(n_trials):
         gathered = np.empty((weight_transposed.shape[1], k), v.dtype)
-        product = np.empty((n_units, k), v.dtype)
+        product = np.empty((tile, k), v.dtype)
         for t in range(n_steps):
             _apply_step_adjoint(
                 carry[b, t],
@@ -197,6 +216,7 @@ def apply_state_jacobians_adjoint(
                 inner[b, t] if has_inner else inner[0, 0],
                 has_inner,
                 weight_transposed,
+                tile,
                 v[b, t],
                 gathered,
                 product,
