@@ -156,6 +156,25 @@ def test_truncation_is_checked() -> None:
         kpf.TruncatedBPTT(lin, 1, truncation="blocks")
 
 
+@pytest.mark.parametrize("case", [RNN, GRU], ids=str)
+def test_rules_on_a_compressed_core_that_keeps_everything(case: CellCase) -> None:
+    lin = case.linearization()
+    core = kpf.compress_core(lin, tolerance=0.0)
+    err, feedback = np.random.default_rng(54).standard_normal(lin.dims), feedback_of(case)
+    for build in (
+        lambda each: kpf.TruncatedBPTT(each, 2),
+        lambda each: kpf.TruncatedBPTT(each, 2, truncation="chunks"),
+        lambda each: kpf.FeedbackAlignment(each, feedback),
+        lambda each: kpf.GaussNewton(each, 3.0),
+        lambda each: kpf.MomentumKernel([each, each]),
+    ):
+        rule, small = build(lin), build(core)
+        array = err if rule.dims == lin.dims else np.stack([err, -0.5 * err])
+        assert_close(small.apply(array), rule.apply(array), factor=500)
+        if isinstance(small, kpf.operators.LearningRule):
+            assert small.update(err).shape == (core.n_parameters,)
+
+
 # Gauss-Newton
 
 # n = 60 states: p = 32 and 96 parameters, so that both sides are the smaller one.
