@@ -85,7 +85,9 @@ def learning_rules(
         )
     with drawing_on(ax, height=2.8) as axes:
         axes.axhline(0.0, color=GREY, linewidth=0.6)
-        for place, (name, courses) in enumerate(lines.items()):
+        for name, courses in lines.items():
+            # A rule looks the same in every figure, also where another one has no line.
+            place = names.index(name)
             iterations = [iteration for iteration, _ in courses[0]]
             values = np.array([[float(estimate) for _, estimate in course] for course in courses])
             label = _label(name)

@@ -57,6 +57,17 @@ def test_several_runs_have_mean_and_range() -> None:
     assert "range of 3 runs" in ax.get_ylabel()
 
 
+def test_a_rule_looks_the_same_in_every_figure() -> None:
+    looks = []
+    for quantity in ("operators", "updates"):
+        ax = plotting.learning_rules([dynamics(1), dynamics(2)], quantity=quantity)
+        looks.append(
+            {line.get_label(): (line.get_color(), line.get_marker()) for line in ax.get_lines()}
+        )
+    assert "$PP^*$" not in looks[1]
+    assert all(looks[0][label] == look for label, look in looks[1].items())
+
+
 def test_what_cannot_be_drawn() -> None:
     run = dynamics(1)
     with pytest.raises(InputTypeError, match="source must be a LearningRuleDynamics"):
