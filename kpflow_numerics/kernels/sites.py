@@ -16,6 +16,7 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
+from .tiles import tile_rows
 
 # Rows that are gathered and multiplied at a time, so that they stay in the cache.
 ROWS_AT_A_TIME = 128
@@ -28,17 +29,21 @@ def _pull_back(
     gains: FloatArray,
     first_site: int,
     first_unit: int,
+    n_chunk: int,
     q: FloatArray,
     core: FloatArray,
+    place: int,
 ) -> None:
-    # core (n_sites, m, n_chunk, k) = X* (D^g* q) for some units, starting at first_unit.
+    # core[:, place:] (n_sites, units, m, k) = X* (D^g* q) for some units, starting at first_unit.
     n_rows, n_slots, _, k = q.shape
-    n_sites, n_features, n_chunk, _ = core.shape
-    gathered = np.empty((ROWS_AT_A_TIME, n_chunk, k), q.dtype)
-    product = np.empty((n_features, n_chunk, k), q.dtype)
-    core[:] = 0.0
-    for first in range(0, n_rows, ROWS_AT_A_TIME):
-        n_block = min(ROWS_AT_A_TIME, n_rows - first)
+    n_sites, _, n_features, _ = core.shape
+    n_at_a_time = min(ROWS_AT_A_TIME, tile_rows(n_rows, n_features, k))
+    gathered = np.empty((n_chunk, n_at_a_time, k), q.dtype)
+    product = np.empty((n_features, k), q.dtype)
+    for g in range(n_sites):
+        core[g, place : place + n_chunk] = 0.0
+    for first in range(0, n_rows, n_at_a_time):
+        n_block = min(n_at_a_time, n_rows - first)
         for g in range(n_sites):
             site = first_site + g
             for row in range(n_block):
@@ -46,20 +51,16 @@ def _pull_back(
                     i = first_unit + u
                     gain = gains[first + row, site, 0, i]
                     for j in range(k):
-                        gathered[row, u, j] = gain * q[first + row, 0, i, j]
+                        gathered[u, row, j] = gain * q[first + row, 0, i, j]
                     for s in range(1, n_slots):
                         gain = gains[first + row, site, s, i]
                         for j in range(k):
-                            gathered[row, u, j] += gain * q[first + row, s, i, j]
-            np.dot(
-                features[first : first + n_block].T,
-                gathered[:n_block].reshape(n_block, n_chunk * k),
-                product.reshape(n_features, n_chunk * k),
-            )
-            for c in range(n_features):
-                for u in range(n_chunk):
+                            gathered[u, row, j] += gain * q[first + row, s, i, j]
+            for u in range(n_chunk):
+                np.dot(features[first : first + n_block].T, gathered[u, :n_block], product)
+                for c in range(n_features):
                     for j in range(k):
-                        core[g, c, u, j] += product[c, u, j]
+                        core[g, place + u, c, j] += product[c, j]
 
 
 @jit
@@ -68,29 +69,29 @@ def _push_forward(
     gains: FloatArray,
     first_site: int,
     first_unit: int,
+    n_chunk: int,
     core: FloatArray,
+    place: int,
     out: FloatArray,
 ) -> None:
-    # out += sum_g D^g (X core_g) for some units, starting at first_unit.
+    # out += sum_g D^g (X core_g) for some units, starting at first_unit; core as in _pull_back.
     n_rows, n_slots, _, k = out.shape
-    n_sites, n_features, n_chunk, _ = core.shape
-    product = np.empty((ROWS_AT_A_TIME, n_chunk, k), out.dtype)
-    for first in range(0, n_rows, ROWS_AT_A_TIME):
-        n_block = min(ROWS_AT_A_TIME, n_rows - first)
+    n_sites, _, n_features, _ = core.shape
+    n_at_a_time = min(ROWS_AT_A_TIME, tile_rows(n_rows, n_features, k))
+    product = np.empty((n_chunk, n_at_a_time, k), out.dtype)
+    for first in range(0, n_rows, n_at_a_time):
+        n_block = min(n_at_a_time, n_rows - first)
         for g in range(n_sites):
             site = first_site + g
-            np.dot(
-                features[first : first + n_block],
-                core[g].reshape(n_features, n_chunk * k),
-                product[:n_block].reshape(n_block, n_chunk * k),
-            )
+            for u in range(n_chunk):
+                np.dot(features[first : first + n_block], core[g, place + u], product[u, :n_block])
             for row in range(n_block):
                 for u in range(n_chunk):
                     i = first_unit + u
                     for s in range(n_slots):
                         gain = gains[first + row, site, s, i]
                         for j in range(k):
-                            out[first + row, s, i, j] += gain * product[row, u, j]
+                            out[first + row, s, i, j] += gain * product[u, row, j]
 
 
 @jit_parallel
@@ -109,15 +110,15 @@ def add_site_gram(
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        core = np.empty((n_sites, features.shape[1], n_chunk, k), q.dtype)
-        _pull_back(features, gains, first_site, first_unit, q, core)
-        for g in range(n_sites):
-            for c in range(features.shape[1]):
-                if multiplicity[c] != 1.0:
+        core = np.empty((n_sites, n_chunk, features.shape[1], k), q.dtype)
+        _pull_back(features, gains, first_site, first_unit, n_chunk, q, core, 0)
+        for c in range(features.shape[1]):
+            if multiplicity[c] != 1.0:
+                for g in range(n_sites):
                     for u in range(n_chunk):
                         for j in range(k):
-                            core[g, c, u, j] *= multiplicity[c]
-        _push_forward(features, gains, first_site, first_unit, core, out)
+                            core[g, u, c, j] *= multiplicity[c]
+        _push_forward(features, gains, first_site, first_unit, n_chunk, core, 0, out)
 
 
 @jit_parallel
@@ -130,17 +131,11 @@ def site_vjp(
     out: FloatArray,
 ) -> None:
     """Write ``X* (D^g* q)`` of each site to ``out (n_sites, H, m, k)``, `chunk` units at a time."""
-    n_sites, n_units, n_features, k = out.shape
+    n_units = out.shape[1]
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        core = np.empty((n_sites, n_features, n_chunk, k), q.dtype)
-        _pull_back(features, gains, first_site, first_unit, q, core)
-        for g in range(n_sites):
-            for u in range(n_chunk):
-                for c in range(n_features):
-                    for j in range(k):
-                        out[g, first_unit + u, c, j] = core[g, c, u, j]
+        _pull_back(features, gains, first_site, first_unit, n_chunk, q, out, first_unit)
 
 
 @jit_parallel
@@ -153,17 +148,11 @@ def add_site_jvp(
     out: FloatArray,
 ) -> None:
     """Add ``sum_g D^g (X v_g)`` for ``v (n_sites, H, m, k)`` to `out`, `chunk` units at a time."""
-    n_sites, n_units, n_features, k = v.shape
+    n_units = v.shape[1]
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        core = np.empty((n_sites, n_features, n_chunk, k), v.dtype)
-        for g in range(n_sites):
-            for u in range(n_chunk):
-                for c in range(n_features):
-                    for j in range(k):
-                        core[g, c, u, j] = v[g, first_unit + u, c, j]
-        _push_forward(features, gains, first_site, first_unit, core, out)
+        _push_forward(features, gains, first_site, first_unit, n_chunk, v, first_unit, out)
 
 
 @jit_parallel
