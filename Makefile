@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-peers docs clean
+.PHONY: help demo experiments test lint types bench bench-peers docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,6 +22,9 @@ $(VENV)/installed: pyproject.toml setup.cfg
 
 demo: $(VENV)/installed ## Train a GRU on Memory-Pro, analyse it and write a report (about three minutes)
 	$(BIN)/kpflow run memory-pro
+
+experiments: $(VENV)/installed ## Run every example at full size into runs/experiments (hours)
+	$(BIN)/python examples/run_experiments.py
 
 test: $(VENV)/installed ## Run the tests, the docstrings' and the README's examples
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
