@@ -9,12 +9,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from . import analyze, info, plot, run, sweep, train, validate
+from . import analyze, import_, info, plot, run, sweep, train, validate
 from ._settings import CELL_KINDS, CHOICE_FLAGS, SETTING_FLAGS, TASK_NAMES
 
 __all__ = ["CELL_KINDS", "CHOICE_FLAGS", "SETTING_FLAGS", "TASK_NAMES", "build_parser", "main"]
 
-COMMANDS = (run, train, analyze, sweep, validate, plot, info)
+COMMANDS = (run, train, analyze, import_, sweep, validate, plot, info)
 
 EXIT_CODES = """exit codes:
   0    done

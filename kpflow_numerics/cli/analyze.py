@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ._settings import (
-    CELL_KINDS,
     SETTING_FLAGS,
     TASK_NAMES,
     add_assignments,
@@ -17,6 +16,7 @@ from ._settings import (
     run_path,
     settings_of_flags,
 )
+from .import_ import add_network_flags, network_flags
 
 
 def add(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         "analyze",
         "ranks, spectra and modes of a run or of a network trained elsewhere",
         "Analyse the checkpoints of a run file, or a network trained in PyTorch and saved as\n"
-        ".safetensors or .npz (a state_dict), validate it, and write figures and a report.",
+        ".safetensors, .npz or .pt (a state_dict), validate it, and write figures and a report.",
         "examples:\n"
         "  kpflow analyze runs/memory-pro.h5 --checkpoints 20 --overwrite\n"
         "  kpflow analyze gru.safetensors --task memory-pro\n"
@@ -48,13 +48,7 @@ def add(commands: Any) -> None:
                 flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N"
             )
     add_assignments(parser)
-    group = parser.add_argument_group("networks", "what a file of weights cannot tell")
-    group.add_argument("--cell", choices=CELL_KINDS, metavar="CELL", help="cell")
-    group.add_argument("--activation", choices=("tanh", "relu"), help="activation of the cell")
-    group.add_argument("--form", choices=("rate", "current"), help="form of a leaky cell")
-    group.add_argument("--leak", type=float, metavar="A", help="leak dt/tau of a leaky cell")
-    group.add_argument("--prefix", help="name of the recurrent layer in the file, such as encoder")
-    group.add_argument("--readout", help="name of the linear readout in the file")
+    add_network_flags(parser)
     parser.set_defaults(command=_analyze)
 
 
@@ -77,14 +71,9 @@ def _analyze(parsed: argparse.Namespace) -> int:
             settings,
             path,
             task_given=parsed.task is not None,
-            cell=parsed.cell,
-            activation=parsed.activation,
-            form=parsed.form,
-            leak=parsed.leak,
-            prefix=parsed.prefix,
-            readout=parsed.readout,
             overwrite=parsed.overwrite,
             progress=progress,
+            **network_flags(parsed),
         )
     outcome = complete(path, analysis, signs=signs, overwrite=parsed.overwrite, progress=progress)
     print(outcome.summary())

@@ -70,7 +70,8 @@ def load_network(
     Parameters
     ----------
     path : str or Path
-        A ``.safetensors`` or ``.npz`` file.
+        A ``.safetensors`` or ``.npz`` file, or one of ``torch.save`` (``.pt``, ``.pth``), which is
+        read without PyTorch and without running anything that it may hold.
     cell : {"vanilla-rnn", "leaky-rnn", "gru", "lstm"}, optional
         The cell; by default the one of the file's shapes.
     activation : {"tanh", "relu"}, optional

@@ -1,4 +1,4 @@
-"""Named arrays of a PyTorch state_dict, read from files that hold no code."""
+"""Named arrays of a PyTorch state_dict, read without running anything that a file may hold."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ import numpy as np
 
 from .._typing import Array
 from .._validation import InputError
-
-SAVE_ADVICE = (
-    "Save the weights in a format that holds nothing but arrays, in Python with PyTorch:\n"
-    "  from safetensors.torch import save_file\n"
-    '  save_file(model.state_dict(), "network.safetensors")\n'
-    "or\n"
-    "  import numpy as np\n"
-    '  np.savez("network.npz", **{k: v.numpy() for k, v in model.state_dict().items()})'
-)
+from .torch_file import SAVE_ADVICE, is_torch_file, read_torch_file
 
 _NPY_SIGNATURE = b"\x93NUMPY"
 _NUMPY_TYPES = {
@@ -38,9 +30,10 @@ _NUMPY_TYPES = {
 
 
 def read_state_dict(path: str | Path, notes: list[str] | None = None) -> dict[str, Array]:
-    """Return the named arrays of a ``.safetensors`` or ``.npz`` file.
+    """Return the named arrays of a ``.safetensors``, ``.npz``, ``.pt`` or ``.pth`` file.
 
-    Nothing is unpickled.
+    No object is unpickled: of files of ``torch.save``, an allow-list of instructions and names is
+    followed, which can make nothing but containers, numbers, strings and arrays.
 
     Parameters
     ----------
@@ -64,20 +57,19 @@ def read_state_dict(path: str | Path, notes: list[str] | None = None) -> dict[st
     if not path.exists():
         raise InputError(f"There is no file {path}.")
     if path.is_dir():
-        raise InputError(f"{path} is a directory; a .safetensors or .npz file is wanted.")
+        raise InputError(f"{path} is a directory; a .safetensors, .npz or .pt file is wanted.")
     match path.suffix.lower():
         case ".npz":
+            if is_torch_file(path):
+                return read_torch_file(path, [] if notes is None else notes)
             return _read_npz(path)
         case ".safetensors":
             return _read_safetensors(path, [] if notes is None else notes)
         case ".pt" | ".pth" | ".bin" | ".ckpt" | ".pkl" | ".pickle":
-            raise InputError(
-                f"{path} is a pickle, which can run code when it is read and is not supported. "
-                f"{SAVE_ADVICE}"
-            )
+            return read_torch_file(path, [] if notes is None else notes)
         case _:
             raise InputError(
-                f"{path} must be a .safetensors or .npz file; its ending is {path.suffix!r}. "
+                f"{path} must be a .safetensors, .npz or .pt file; its ending is {path.suffix!r}. "
                 f"{SAVE_ADVICE}"
             )
 
@@ -90,12 +82,6 @@ def _read_npz(path: Path) -> dict[str, Array]:
                     f"{path} holds a single array, not the named arrays of a .npz file."
                 )
         raise InputError(f"{path} is not a whole .npz file: it is truncated, or something else.")
-    with zipfile.ZipFile(path) as container:
-        if any(name.endswith("data.pkl") for name in container.namelist()):
-            raise InputError(
-                f"{path} was made by torch.save, whatever its ending: it is a pickle, which can "
-                f"run code when it is read and is not supported. {SAVE_ADVICE}"
-            )
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
