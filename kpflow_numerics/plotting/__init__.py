@@ -6,6 +6,7 @@ from ._loss import History, accuracy, loss, read_history
 from ._modes import modes
 from ._quantities import lyapunov_spectrum, quantity_dynamics
 from ._rank_dynamics import rank_dynamics, rank_recipes
+from ._signs import failure_sign
 from ._source import Record, read_record
 from ._spectra import spectra
 from ._svg import inline_svg
@@ -17,6 +18,7 @@ __all__ = [
     "History",
     "Record",
     "accuracy",
+    "failure_sign",
     "inline_svg",
     "learning_rules",
     "loss",

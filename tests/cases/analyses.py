@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kpflow_numerics.analysis import FailureSign
 from kpflow_numerics.analysis.checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank
 from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.cells import VanillaRNN
@@ -99,6 +100,7 @@ class FakeRun:
     losses: np.ndarray = field(default_factory=lambda: np.linspace(0.9, 0.1, 40))
     validation: Any = None
     analyses: list[NetworkAnalysis] = field(default_factory=list)
+    signs: tuple[FailureSign, ...] = ()
 
     def __post_init__(self) -> None:
         self.cell = VanillaRNN(n_inputs=self.task.n_inputs, n_units=7)

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from kpflow_numerics._validation import InputError
+from kpflow_numerics.analysis import FailureSign
 from kpflow_numerics.analysis.checkpoint import OperatorRank
 from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.experiments.report import _figures, report_html, write_report
@@ -224,11 +225,43 @@ def test_failures_are_said_first(without_figures) -> None:
     )
     text = Document(report_html(run)).text
     notice = text.index("The leading eigenvalues of P and NTK are not certified")
-    assert notice < text.index("Numbers")
-    assert text.index("Validation failed: states.") < text.index("Numbers")
+    assert notice < text.rindex("Numbers")
+    assert text.index("Validation failed: states.") < text.rindex("Numbers")
     assert text.count("NOT complete") == 2
     assert "FAILED" in text
     assert "1 of 2" in text
+
+
+def test_signs_stand_before_the_figures_with_their_numbers() -> None:
+    run = FakeRun(losses=[])
+    course = ((0, estimate(1.25)), (40, estimate(1.75)))
+    lacking = estimate(float("nan"), float("nan"), float("nan"))
+    run.signs = (
+        FailureSign("K of low rank", estimate(1.75), 2.0, "below", "largest K", course),
+        FailureSign("forgotten", estimate(0.5), 0.125, "below", HOSTILE, course),
+        FailureSign("tasks", lacking, 0.5, "above", "mean cosine", reason="one task"),
+    )
+    document = Document(report_html(run))
+    assert document.faults == []
+    assert "K of low rank raised 1.75 1.75 1.75 below 2 Largest K." in document.text
+    assert "forgotten not raised 0.5" in document.text
+    assert "tasks not known – – – above 0.5 Mean cosine. Not known: one task." in document.text
+    assert "K of low rank: raised, 1.75, threshold 2." in document.text
+    order = [document.text.rindex(word) for word in ("Signs of trouble", "Spectra", "Provenance")]
+    assert order == sorted(order)
+
+
+def test_signs_that_were_not_looked_for_have_no_section(page) -> None:
+    assert "Signs of trouble" not in Document(page).text
+
+
+def test_every_heading_is_in_the_contents(page) -> None:
+    headings = re.findall(r'<h2 id="([^"]+)">([^<]+)</h2>', page)
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', page)
+    assert links == headings
+    assert len(links) > 6
+    planted = page.replace("<h2 id=", "<h2 class=", 1)
+    assert Document(planted).faults
 
 
 def test_an_interval_that_is_not_certain_says_so(without_figures) -> None:

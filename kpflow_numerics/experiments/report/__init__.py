@@ -18,6 +18,7 @@ from ._file import check_free, write_page
 from ._html import Markup, element, page
 from ._provenance import provenance_sections
 from ._section import Section, Subject
+from ._signs import sign_sections
 from ._summary import summary_sections, what_was_trained
 from ._tables import number_sections
 
@@ -25,6 +26,7 @@ Sections: TypeAlias = Callable[[Subject], Iterable[Section]]
 
 MAIN_SECTIONS: tuple[Sections, ...] = (
     summary_sections,
+    sign_sections,
     figure_sections,
     number_sections,
     validation_sections,
@@ -92,19 +94,33 @@ def report_html(run: Any) -> str:
             "kpf.analyze or `kpflow analyze`."
         )
     title = f"{type(run.cell).__name__} on {run.task.name}"
+    main, foot = (
+        [section for sections in group for section in sections(subject)]
+        for group in (MAIN_SECTIONS, FOOT_SECTIONS)
+    )
     return page(
         title,
         element(
             "header",
             element("h1", title),
             element("p", what_was_trained(run), class_="subtitle"),
+            _contents([*main, *foot]),
         ),
-        element("main", *_markup(MAIN_SECTIONS, subject)),
-        element("footer", *_markup(FOOT_SECTIONS, subject)),
+        element("main", *_markup(main)),
+        element("footer", *_markup(foot)),
     )
 
 
-def _markup(sections: Iterable[Sections], subject: Subject) -> Iterator[Markup]:
-    for sections_of in sections:
-        for section in sections_of(subject):
-            yield from section.markup()
+def _contents(sections: Iterable[Section]) -> Markup:
+    """Return links to the sections that have a heading."""
+    entries = (
+        element("li", element("a", section.heading, href=f"#{section.anchor}"))
+        for section in sections
+        if section.heading
+    )
+    return element("nav", element("ul", *entries), aria_label="Contents")
+
+
+def _markup(sections: Iterable[Section]) -> Iterator[Markup]:
+    for section in sections:
+        yield from section.markup()

@@ -17,6 +17,9 @@ h2 { font-size: 1.2rem; margin: 2rem 0 0.5rem; border-bottom: 1px solid #ccc; }
 h3 { font-size: 1rem; margin: 1.25rem 0 0.25rem; }
 p, ul { max-width: 46rem; margin: 0.5rem 0; }
 .subtitle { color: #595959; margin: 0; }
+nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 0.75rem 0; padding: 0;
+  list-style: none; font-size: 0.9rem; max-width: none; }
+nav a { color: #0b5394; }
 .facts {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr));
   gap: 0.75rem; margin: 1rem 0; padding: 0;
@@ -55,6 +58,7 @@ footer { margin-top: 2rem; font-size: 0.85rem; color: #404040; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .figures { grid-template-columns: repeat(2, 1fr); }
   figure, tr, .facts div { break-inside: avoid; }
+  nav { display: none; }
   h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; }
 }
@@ -71,9 +75,14 @@ def escape(text: object) -> Markup:
 
 
 def element(tag: str, *content: object, **attributes: str) -> Markup:
-    """Return an element; text in it is escaped, and ``class_`` stands for ``class``."""
+    """Return an element; text in it is escaped, and ``class_`` stands for ``class``.
+
+    An underscore within the name of an attribute stands for a hyphen.
+    """
     written = "".join(
-        f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items() if value
+        f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        for name, value in attributes.items()
+        if value
     )
     return Markup(f"<{tag}{written}>{''.join(escape(part) for part in content)}</{tag}>")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,12 @@ class Section:
     heading: str
     parts: Iterable[Markup]
 
+    @property
+    def anchor(self) -> str:
+        """The heading as a word that links can name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
+
     def markup(self) -> list[Markup]:
         """Return the section as HTML."""
-        return [*([element("h2", self.heading)] if self.heading else []), *self.parts]
+        heading = [element("h2", self.heading, id=self.anchor)] if self.heading else []
+        return [*heading, *self.parts]
