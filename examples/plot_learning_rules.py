@@ -69,37 +69,26 @@ def main(scale="small", *, kind="vanilla-rnn", learning_rate=2e-3, gain=1.0, fol
             )
     numbers = table(found)
     print(f"{cell}: cosine with P K P*, mean [smallest, largest] of {len(found)} seeds")
-    print(f"{'iteration':<32}" + "".join(f"{each:>20}" for each in found[0].iterations))
-    for name, rows in numbers.items():
-        if name.endswith("bptt") or np.isnan(rows).all():
-            continue
-        means = [
-            f"{column.mean():.3f} [{column.min():.2f}, {column.max():.2f}]" for column in rows.T
-        ]
-        print(f"{name:<32}" + "".join(f"{each:>20}" for each in means))
+    for name, course in numbers.items():
+        print(f"{name}:")
+        for iteration, values in course.items():
+            mean, low, high = np.mean(values), min(values), max(values)
+            print(f"    iteration {iteration}: {mean:.3f} [{low:.3f}, {high:.3f}]")
     draw(found)
     return numbers
 
 
 def table(found):
-    """Return losses and cosines by name, ``(seeds, checkpoints)``; NaN where there is none."""
-    numbers = {"evaluation loss": np.array([run.evaluation_losses for run in found])}
+    """Return loss and cosines by name and iteration, a number a seed."""
+    losses = np.array([run.evaluation_losses for run in found]).T.tolist()
+    numbers = {"evaluation loss": dict(zip(found[0].iterations, losses, strict=True))}
     for quantity in ("operators", "states", "updates"):
-        for name in found[0].names:
-            courses = [dict(run.course(name, quantity)) for run in found]
-            numbers[f"{quantity} {name}"] = np.array(
-                [
-                    [float(course.get(each, np.nan)) for each in found[0].iterations]
-                    for course in courses
-                ]
-            )
-    errors = [
-        run.alignments[each].standard_errors[0]
-        for run in found
-        for each in range(len(run.iterations))
-    ]
-    numbers["largest standard error of operators"] = np.array([[max(np.max(e) for e in errors)]])
-    return numbers
+        for name in found[0].names[1:]:
+            course = numbers.setdefault(f"{quantity}, {name}", {})
+            for run in found:
+                for iteration, cosine in run.course(name, quantity):
+                    course.setdefault(iteration, []).append(float(cosine))
+    return {name: course for name, course in numbers.items() if course}
 
 
 def draw(found):
