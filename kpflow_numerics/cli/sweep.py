@@ -155,6 +155,8 @@ def _tables(parsed: argparse.Namespace) -> dict[str, Any]:
     for name, _ in axes:
         if [each for each, _ in axes].count(name) > 1:
             raise InputError(f"--vary names {name} twice.")
+    if axes:
+        sweep.pop("order", None)
     sweep["axes"] = {**sweep.get("axes", {}), **dict(axes)}
     if parsed.threads is not None:
         sweep["threads"] = parsed.threads

@@ -15,11 +15,13 @@ from .._validation import InputError, InputTypeError, check_choice
 from ..analysis.median import MedianInterval, median_interval
 from ..store import SweepGrid
 from ._axes import draw_legend, drawing_on, key_target, labelled_handles, plain_log_ticks
+from ._rank_dynamics import RECIPE_NAMES
 from .style import OPERATOR_LABELS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MAIN_RECIPE = "participation-ratio"
 MAX_LINES = 7
 """As many lines as there are colours that can be told apart."""
 
@@ -82,7 +84,10 @@ def sweep_lines(
         return (SweepLine("", tuple(median_interval(each) for each in ordered)),), pooled
     ordered = np.moveaxis(ordered, 1 + rest.index(split), 0)
     lines = tuple(
-        SweepLine(f"{split} = {place_label(label)}", tuple(median_interval(each) for each in part))
+        SweepLine(
+            place_label(label) if split in grid.linked else f"{split} = {place_label(label)}",
+            tuple(median_interval(each) for each in part),
+        )
         for label, part in zip(grid.coordinates[split], ordered, strict=True)
     )
     return lines, pooled
@@ -156,7 +161,7 @@ def sweep(
     medians = np.array([[point.median for point in line.points] for line in lines])
     if np.isnan(medians).all():
         raise InputError(f"No run of the sweep holds {quantity}.")
-    with drawing_on(ax) as axes:
+    with drawing_on(ax, height=2.6) as axes:
         positions = _set_positions(axes, grid, along)
         finite = medians[np.isfinite(medians)]
         for place, line in enumerate(lines):
@@ -189,19 +194,19 @@ def _set_positions(ax: Axes, grid: SweepGrid, along: str) -> FloatArray:
     coordinate = grid.coordinates[along]
     if coordinate.dtype.kind not in "if" or along in seed_axes(grid):
         positions = np.arange(len(coordinate), dtype=np.float64)
-        labels = [place_label(value) for value in coordinate]
-        is_long = sum(map(len, labels)) > 30
+        labels = [place_label(value).replace(", ", "\n") for value in coordinate]
         ax.set_xticks(positions, labels)
-        if is_long:
-            ax.tick_params(axis="x", rotation=20)
+        if sum(max(map(len, label.split("\n"))) for label in labels) > 45:
+            ax.tick_params(axis="x", rotation=30)
         ax.set_xlim(-0.5, len(positions) - 0.5)
         return positions
     values = coordinate.astype(np.float64)
     if values.min() > 0 and values.max() > 8 * values.min():
         ax.set_xscale("log")
-        if len(values) <= 6:
-            ax.set_xticks(values, [f"{value:.3g}" for value in values])
-            ax.minorticks_off()
+    shown = np.sort(np.log(values) if ax.get_xscale() == "log" else values)
+    if len(shown) <= 6 and np.diff(shown).min(initial=np.inf) > 0.1 * np.ptp(shown):
+        ax.set_xticks(values, [f"{value:.3g}" for value in values])
+        ax.minorticks_off()
     return values
 
 
@@ -253,8 +258,13 @@ def _label(quantity: str, places: dict[str, Any]) -> str:
     words = dict(places)
     if "operator" in words:
         words["operator"] = OPERATOR_LABELS.get(words["operator"], words["operator"])
-    label = _LABELS.get(quantity, quantity).format(**words)
+    try:
+        label = _LABELS.get(quantity, quantity).format(**words)
+    except KeyError:
+        label = quantity
     when = {"first": "at the start", "last": "after training"}.get(str(places.get("checkpoint")))
     recipe = places.get("recipe")
-    notes = [note for note in (when, recipe) if note]
-    return f"{label}\n({', '.join(notes)})" if notes else label
+    notes = [when] if when else []
+    if recipe and recipe != MAIN_RECIPE:
+        notes.append(RECIPE_NAMES.get(recipe, recipe))
+    return "\n".join([label, *notes])

@@ -36,7 +36,7 @@ MAX_CELLS = 100_000
 # Flops a second of one thread and seconds that a cell takes beside: large networks on a quiet
 # machine with a fast disk, and small ones on a busy machine with a slow one.
 _RATES = ((8e9, 0.1), (1e9, 0.8))
-_OPTIONS = ("threads", "keep", "keep_runs", "tolerances", "axes")
+_OPTIONS = ("threads", "keep", "keep_runs", "tolerances", "order", "axes")
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ class SweepPlan:
                 "keep": list(self.keep),
                 "keep_runs": self.keep_runs,
                 "tolerances": list(self.tolerances),
+                # TOML puts tables, which linked axes are, behind values.
+                "order": [axis.name for axis in self.axes],
                 "axes": {
                     axis.name if axis.is_linked else axis.keys[0]: axis.table()
                     for axis in self.axes
@@ -191,6 +193,7 @@ def make_plan(
     keep: Sequence[str] = DEFAULT_KEPT,
     keep_runs: bool = True,
     tolerances: Iterable[float] = DEFAULT_TOLERANCES,
+    order: Sequence[str] | None = None,
 ) -> SweepPlan:
     """Return a plan whose every cell is known to be usable.
 
@@ -202,6 +205,8 @@ def make_plan(
         What varies, as :func:`plan_sweep` takes it.
     threads, keep, keep_runs, tolerances
         As :class:`SweepPlan` has them.
+    order : sequence of str, optional
+        The names of the axes in their order on the grid; as they come by default.
 
     Raises
     ------
@@ -214,7 +219,7 @@ def make_plan(
         raise InputTypeError(f"keep must be a sequence of names; got the string {keep!r}.")
     plan = SweepPlan(
         base=_filled(tables),
-        axes=_typed(read_axes(axes), tables),
+        axes=_typed(_ordered(read_axes(axes), order), tables),
         threads=check_integer(threads, "threads"),
         keep=tuple(dict.fromkeys(check_choice(name, "keep", KEPT) for name in keep)),
         keep_runs=check_flag(keep_runs, "keep_runs"),
@@ -276,6 +281,17 @@ def _typed(axes: Sequence[SweepAxis], base: Mapping[str, Any]) -> tuple[SweepAxi
             )
         typed.append(SweepAxis(axis.name, axis.keys, tuple(values)))
     return tuple(typed)
+
+
+def _ordered(axes: Sequence[SweepAxis], order: Sequence[str] | None) -> list[SweepAxis]:
+    if order is None:
+        return list(axes)
+    named = {axis.name: axis for axis in axes}
+    if sorted(order) != sorted(named):
+        raise InputError(
+            f"order must name every axis once, {', '.join(named)}; got {list(order)!r}."
+        )
+    return [named[name] for name in order]
 
 
 def _tolerances(given: Iterable[float]) -> tuple[float, ...]:

@@ -182,11 +182,12 @@ class _Coordinator:
 
     def _listen(self, name: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            # A worker that is killed while it writes leaves half a line.
-            if line.endswith("\n"):
-                event, index = json.loads(line)
-                self._events.put((name, event, index))
+        with process.stdout as lines:
+            for line in lines:
+                # A worker that is killed while it writes leaves half a line.
+                if line.endswith("\n"):
+                    event, index = json.loads(line)
+                    self._events.put((name, event, index))
         self._events.put((name, _ENDED, -1))
 
     def _handle(self, name: int, event: str, index: int) -> int:
