@@ -31,6 +31,7 @@ _HOMES = {
         "LSTM",
         "AutogradCell",
         "LeakyRNN",
+        "LowRankRNN",
         "VanillaRNN",
         "cell_from_config",
     ),

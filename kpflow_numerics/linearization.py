@@ -8,7 +8,8 @@ import numpy as np
 
 from ._typing import FloatArray
 from ._validation import InputTypeError, MemoryLimitError
-from .cells.base import Cell, SiteCell
+from .cells.base import Cell, LocalDerivatives, StructuredCell
+from .cells.low_rank_sites import LowRankSites
 from .cells.parameters import ParameterLayout
 from .cells.sites import WeightSites
 from .trajectory import Trajectory
@@ -56,6 +57,11 @@ class Linearization(ABC):
     @property
     def weight_sites(self) -> WeightSites | None:
         """The cell's weight sites, where it has them: the source of the exact closed forms."""
+        return None
+
+    @property
+    def low_rank_sites(self) -> LowRankSites | None:
+        """The structure of a cell with factored recurrent weights: K's closed forms for it."""
         return None
 
     @abstractmethod
@@ -136,49 +142,62 @@ class Linearization(ABC):
         """Return the ``A_t`` of some trials and steps, without asking whether they fit."""
 
 
-class SiteLinearization(Linearization):
-    """Linearisation of a cell with weight sites, whose products are fused kernels."""
+class StructuredLinearization(Linearization):
+    """Linearisation of a cell that gives its local derivatives, in fused kernels."""
+
+    def __init__(self, trajectory: Trajectory, derivatives: LocalDerivatives) -> None:
+        super().__init__(trajectory)
+        self._derivatives = derivatives
+
+    @property
+    def low_rank_sites(self) -> LowRankSites | None:
+        """The structure of a cell with factored recurrent weights."""
+        return self._derivatives if isinstance(self._derivatives, LowRankSites) else None
+
+    def state_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t block[:, t]`` at every step."""
+        return self._derivatives.state_jvp(block)
+
+    def state_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t* block[:, t]`` at every step."""
+        return self._derivatives.state_vjp(block)
+
+    def _state_jacobians(self, trials: slice, steps: slice) -> FloatArray:
+        return self._derivatives.state_jacobians(trials, steps)
+
+    def param_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
+        return self._derivatives.param_jvp(self.layout.unpack(block))
+
+    def param_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
+        layout = self.layout
+        return layout.pack(self._derivatives.param_vjp(block, layout.shapes))
+
+    def param_gram(self, block: FloatArray) -> FloatArray:
+        """Return ``K block = J J* block``."""
+        return self._derivatives.param_gram(block)
+
+    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P block``, in the place of the block if it may be overwritten."""
+        return self._derivatives.propagate(block, overwrite=overwrite)
+
+    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P* block``, in the place of the block if it may be overwritten."""
+        return self._derivatives.propagate_adjoint(block, overwrite=overwrite)
+
+
+class SiteLinearization(StructuredLinearization):
+    """Linearisation of a cell with weight sites."""
 
     def __init__(self, trajectory: Trajectory, sites: WeightSites) -> None:
-        super().__init__(trajectory)
+        super().__init__(trajectory, sites)
         self._sites = sites
 
     @property
     def weight_sites(self) -> WeightSites:
         """The cell's weight sites."""
         return self._sites
-
-    def state_jvp(self, block: FloatArray) -> FloatArray:
-        """Return ``A_t block[:, t]`` at every step."""
-        return self._sites.state_jvp(block)
-
-    def state_vjp(self, block: FloatArray) -> FloatArray:
-        """Return ``A_t* block[:, t]`` at every step."""
-        return self._sites.state_vjp(block)
-
-    def _state_jacobians(self, trials: slice, steps: slice) -> FloatArray:
-        return self._sites.state_jacobians(trials, steps)
-
-    def param_jvp(self, block: FloatArray) -> FloatArray:
-        """Return ``J block``: ``(p, k) -> (B, T, N, k)``."""
-        return self._sites.param_jvp(self.layout.unpack(block))
-
-    def param_vjp(self, block: FloatArray) -> FloatArray:
-        """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
-        layout = self.layout
-        return layout.pack(self._sites.param_vjp(block, layout.shapes))
-
-    def param_gram(self, block: FloatArray) -> FloatArray:
-        """Return ``K block = J J* block``."""
-        return self._sites.param_gram(block)
-
-    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
-        """Return ``P block``, in the place of the block if it may be overwritten."""
-        return self._sites.propagate(block, overwrite=overwrite)
-
-    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
-        """Return ``P* block``, in the place of the block if it may be overwritten."""
-        return self._sites.propagate_adjoint(block, overwrite=overwrite)
 
 
 class GenericLinearization(Linearization):
@@ -280,9 +299,11 @@ def linearize(trajectory: Trajectory) -> Linearization:
             f"{type(trajectory).__name__}."
         )
     cell = trajectory.cell
-    if isinstance(cell, SiteCell):
-        sites = cell.weight_sites(trajectory.params, trajectory.inputs, trajectory.previous)
-        return SiteLinearization(trajectory, sites)
+    if isinstance(cell, StructuredCell):
+        found = cell.local_derivatives(trajectory.params, trajectory.inputs, trajectory.previous)
+        if isinstance(found, WeightSites):
+            return SiteLinearization(trajectory, found)
+        return StructuredLinearization(trajectory, found)
     return GenericLinearization(trajectory)
 
 

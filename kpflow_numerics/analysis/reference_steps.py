@@ -11,7 +11,7 @@ from typing import Any
 
 import autograd.numpy as anp
 
-from ..cells import GRU, LSTM, AutogradCell, LeakyRNN, VanillaRNN
+from ..cells import GRU, LSTM, AutogradCell, LeakyRNN, LowRankRNN, VanillaRNN
 from ..cells.autograd_cell import Step
 from ..cells.base import Cell
 
@@ -28,6 +28,8 @@ def reference_step(cell: Cell) -> Step | None:
             return lambda params, x, h: _vanilla(cell.activation, params, x, h)
         case LeakyRNN():
             return lambda params, x, h: _leaky(cell, params, x, h)
+        case LowRankRNN():
+            return lambda params, x, h: _low_rank(cell, params, x, h)
         case GRU():
             return _gru
         case LSTM():
@@ -66,6 +68,16 @@ def _leaky(cell: LeakyRNN, params: Mapping[str, Any], x: Any, h: Any) -> Any:
         target = _activate(cell.activation, anp.dot(h, params["weight_hh"].T) + drive)
     else:
         target = anp.dot(_activate(cell.activation, h), params["weight_hh"].T) + drive
+    return (1.0 - cell.leak) * h + cell.leak * target
+
+
+def _low_rank(cell: LowRankRNN, params: Mapping[str, Any], x: Any, h: Any) -> Any:
+    weight = anp.dot(params["left"], params["right"].T)
+    drive = _affine(params["weight_ih"], _bias(params, "bias"), x)
+    if cell.form == "rate":
+        target = _activate(cell.activation, anp.dot(h, weight.T) + drive)
+    else:
+        target = anp.dot(_activate(cell.activation, h), weight.T) + drive
     return (1.0 - cell.leak) * h + cell.leak * target
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -163,18 +163,50 @@ class Cell(ABC):
         """Return the sum over ``M`` points of ``(df/dtheta)* block``: ``(M, N, k) -> (p, k)``."""
 
 
-class SiteCell(Cell):
-    """A cell whose weights act through sites with diagonal gains.
+class LocalDerivatives(Protocol):
+    """Products with the derivatives of a cell along a trajectory, on blocks ``(B, T, N, k)``."""
 
-    A subclass gives its step and :meth:`weight_sites`; every product follows.
+    def state_jvp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t block[:, t]`` at every step."""
+
+    def state_vjp(self, block: FloatArray) -> FloatArray:
+        """Return ``A_t* block[:, t]`` at every step."""
+
+    def state_jacobians(self, trials: slice, steps: slice = ...) -> FloatArray:
+        """Return the ``A_t`` of some trials and steps."""
+
+    def param_jvp(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
+        """Return ``J v`` as a block; `parameters` have a last axis of ``k``."""
+
+    def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
+        """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
+
+    def param_gram(self, block: FloatArray) -> FloatArray:
+        """Return ``J J* block``."""
+
+    def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P block``."""
+
+    def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P* block``."""
+
+
+class StructuredCell(Cell):
+    """A cell that gives its local derivatives as an object, whose products are fused kernels.
+
+    A subclass gives its step and :meth:`local_derivatives`; every product follows.
     """
 
     @abstractmethod
-    def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
+    def local_derivatives(
+        self, params: Params, inputs: FloatArray, previous: FloatArray
+    ) -> LocalDerivatives:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
 
-    def _at_points(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
-        return self.weight_sites(params, inputs[:, None], previous[:, None])
+    def _at_points(
+        self, params: Params, inputs: FloatArray, previous: FloatArray
+    ) -> LocalDerivatives:
+        return self.local_derivatives(params, inputs[:, None], previous[:, None])
 
     def state_jvp(
         self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
@@ -198,8 +230,22 @@ class SiteCell(Cell):
         self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
     ) -> FloatArray:
         """Return the sum over ``M`` points of ``(df/dtheta)* block``: ``(M, N, k) -> (p, k)``."""
-        sites = self._at_points(params, inputs, previous)
-        return self.layout.pack(sites.param_vjp(block[:, None], self.parameter_shapes))
+        derivatives = self._at_points(params, inputs, previous)
+        return self.layout.pack(derivatives.param_vjp(block[:, None], self.parameter_shapes))
+
+
+class SiteCell(StructuredCell):
+    """A cell whose weights act through sites with diagonal gains."""
+
+    @abstractmethod
+    def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
+        """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
+
+    def local_derivatives(
+        self, params: Params, inputs: FloatArray, previous: FloatArray
+    ) -> WeightSites:
+        """Return the weight sites."""
+        return self.weight_sites(params, inputs, previous)
 
 
 def step_work(inputs: FloatArray, weight: FloatArray) -> float:

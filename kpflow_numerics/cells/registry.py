@@ -12,11 +12,12 @@ from .autograd_cell import AutogradCell
 from .base import Cell
 from .gru import GRU
 from .leaky_rnn import LeakyRNN
+from .low_rank_rnn import LowRankRNN
 from .lstm import LSTM
 from .vanilla_rnn import VanillaRNN
 
 CELLS: Mapping[str, type[Cell]] = MappingProxyType(
-    {cell.kind: cell for cell in (VanillaRNN, LeakyRNN, GRU, LSTM)}
+    {cell.kind: cell for cell in (VanillaRNN, LeakyRNN, GRU, LSTM, LowRankRNN)}
 )
 
 
@@ -25,7 +26,7 @@ def cell_from_config(kind: str, settings: Mapping[str, Any]) -> Cell:
 
     Parameters
     ----------
-    kind : {"vanilla-rnn", "leaky-rnn", "gru", "lstm"}
+    kind : {"vanilla-rnn", "leaky-rnn", "gru", "lstm", "low-rank-rnn"}
         Name of the cell's class.
     settings : mapping of str to object
         The constructor's arguments, as :meth:`Cell.settings` returns them.

@@ -22,7 +22,7 @@ TASK_NAMES = (
     "flip-flop",
     "low-rank-forecast",
 )
-CELL_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm")
+CELL_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm", "low-rank-rnn")
 
 SETTING_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("--units", "cell.n_units", int, "number of units H"),

@@ -1,4 +1,4 @@
-"""What block products along a linearisation take, for cells with weight sites.
+"""What block products along a linearisation take, for cells whose structure is known.
 
 Only the matrix-matrix products are counted: the elementwise work beside them is a few operations an
 entry. Memory is that of the result and of the temporaries, not of the block given.
@@ -12,13 +12,18 @@ from ..results import Cost
 
 def jacobian(linearization: Linearization, k: int) -> Cost | None:
     """Return what ``J`` or ``J*`` takes: ``2 B T m H k`` flops a site of m features."""
-    sites = linearization.weight_sites
-    if sites is None:
+    sites, factored = linearization.weight_sites, linearization.low_rank_sites
+    if sites is None and factored is None:
         return None
-    weights = sum(len(group.row_blocks) * group.features.shape[-1] for group in sites.groups)
     steps = float(linearization.dims[0] * linearization.dims[1])
     entries = _states(linearization) + 2.0 * linearization.n_parameters
-    return Cost(2.0 * steps * weights * sites.n_units * k, _bytes(linearization, entries * k))
+    if factored is not None:
+        weights, n_units = factored.features.shape[-1] + 2 * factored.rank, len(factored.left)
+        entries += 2.0 * steps * factored.rank
+    elif sites is not None:
+        weights = sum(len(group.row_blocks) * group.features.shape[-1] for group in sites.groups)
+        n_units = sites.n_units
+    return Cost(2.0 * steps * weights * n_units * k, _bytes(linearization, entries * k))
 
 
 def gram(linearization: Linearization, k: int) -> Cost | None:
@@ -31,11 +36,15 @@ def gram(linearization: Linearization, k: int) -> Cost | None:
 
 def propagation(linearization: Linearization, k: int) -> Cost | None:
     """Return what ``P`` or ``P*`` takes: ``2 B T q k`` flops for q recurrent weights."""
-    sites = linearization.weight_sites
-    if sites is None:
-        return None
+    sites, factored = linearization.weight_sites, linearization.low_rank_sites
     steps = float(linearization.dims[0] * linearization.dims[1])
-    flops = 2.0 * steps * sites.recurrent_weight.size * k
+    if factored is not None:
+        size = factored.left.size + factored.right.size
+    elif sites is not None:
+        size = sites.recurrent_weight.size
+    else:
+        return None
+    flops = 2.0 * steps * size * k
     return Cost(flops, _bytes(linearization, _states(linearization) * k))
 
 

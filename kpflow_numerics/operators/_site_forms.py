@@ -121,7 +121,7 @@ class SiteForms(StructuredOperator):
         values, vectors = _site_gram.eigenpairs(self._sites, self._unit_spectra, k)
         return self.scale * values, vectors.astype(self.dtype, copy=False)
 
-    def exact_partial_trace(self, over: Iterable[str]) -> FloatArray:
+    def exact_partial_trace(self, over: Iterable[str]) -> FloatArray | None:
         """Return the partial trace over the named axes, any of them.
 
         Parameters

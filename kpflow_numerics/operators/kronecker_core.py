@@ -23,7 +23,8 @@ class KroneckerCore(StructuredOperator):
     ``V`` of shape ``(B T, m)`` holds what the weights multiply: ``[phi(h_{t-1}), x_t, 1]`` for the
     current form of the leaky cell, and for the other cells with weight sites one column for each
     column of each of their parameters, so that two biases count twice: ``[h_{t-1}, x_t, 1, 1]``
-    for a GRU or LSTM. A cell without sites is taken as ``[h_{t-1}, x_t, 1]``.
+    for a GRU or LSTM. A cell without sites is taken as ``[h_{t-1}, x_t, 1]``, the
+    current form of :class:`~kpflow_numerics.LowRankRNN` as ``[phi(h_{t-1}), x_t, 1]``.
 
     For the current form ``K = leak^2 (V V*) kron I`` exactly, where all weights are trained [1]_.
 
@@ -232,9 +233,10 @@ def core_features(linearization: Linearization) -> FloatArray:
     """Return what the weights multiply, ``(B, T, m)``: a column for each column of a parameter."""
     sites = linearization.weight_sites
     if sites is None:
-        trajectory = linearization.trajectory
+        trajectory, factored = linearization.trajectory, linearization.low_rank_sites
         ones = np.ones((*linearization.dims[:2], 1), linearization.dtype)
-        return np.concatenate([trajectory.previous, trajectory.inputs, ones], axis=-1)
+        read = trajectory.previous if factored is None else factored.read
+        return np.concatenate([read, trajectory.inputs, ones], axis=-1)
     columns: dict[str, FloatArray] = {}
     for group in sites.groups:
         for segment in group.segments:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
 
 from .._typing import FloatArray
 from .._validation import check_choice
+from ..cells.low_rank_sites import LowRankSites
 from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
-from . import _product_costs
+from . import _low_rank_forms, _product_costs
 from ._site_forms import SiteForms
 from .base import ScaledOperator, check_linearization
 from .parameter_jacobian import ParameterJacobian
@@ -38,9 +40,10 @@ class ParameterOperator(SiteForms):
 
     For cells with weight sites the ``exact_`` methods give trace, norm, spectrum, eigenvectors,
     partial traces and the Schmidt decomposition in closed form, in float64 whatever the operator's
-    precision; they are what :func:`kpflow_numerics.trace` and its kin call. ``exact_cost`` tells
-    their price, and is None where there is no closed form. ``sites`` are the parts of K that go
-    through one weight site each.
+    precision; they are what :func:`kpflow_numerics.trace` and its kin call. For
+    :class:`~kpflow_numerics.LowRankRNN` trace, norm, and the partial traces over the units and over
+    trials and steps have one. ``exact_cost`` tells their price, and is None where there is none.
+    ``sites`` are the parts of K that go through one weight site each.
 
     Examples
     --------
@@ -91,6 +94,36 @@ class ParameterOperator(SiteForms):
     @property
     def _sites_or_none(self) -> WeightSites | None:
         return self.linearization.weight_sites
+
+    @property
+    def _low_rank(self) -> LowRankSites | None:
+        return self.linearization.low_rank_sites
+
+    def exact_cost(self, quantity: str, *arguments: object) -> Cost | None:
+        """Return what a closed form takes, or None where there is none; see the notes."""
+        if self._low_rank is not None:
+            return _low_rank_forms.cost(self._low_rank, quantity, *arguments)
+        return super().exact_cost(quantity, *arguments)
+
+    def exact_trace(self) -> float:
+        """Return the trace, from norms of features and gains alone."""
+        if self._low_rank is not None:
+            return self.scale * _low_rank_forms.trace(self._low_rank)
+        return super().exact_trace()
+
+    def exact_frobenius_norm(self) -> float:
+        """Return the Frobenius norm, ``O((B T)^2 (m + H))`` flops."""
+        if self._low_rank is not None:
+            squared = _low_rank_forms.squared_frobenius_norm(self._low_rank)
+            return self.scale * float(np.sqrt(squared))
+        return super().exact_frobenius_norm()
+
+    def exact_partial_trace(self, over: Iterable[str]) -> FloatArray | None:
+        """Return the partial trace over the named axes; None where it has no closed form."""
+        if self._low_rank is None:
+            return super().exact_partial_trace(over)
+        reduced = _low_rank_forms.partial_trace(self._low_rank, over)
+        return None if reduced is None else self.scale * reduced
 
     @cached_property
     def sites(self) -> dict[str, SiteOperator]:

@@ -88,10 +88,24 @@ def edges(cell: Cell) -> tuple[CellCase, ...]:
 SITE_CASES: tuple[CellCase, ...] = tuple(CellCase(cell) for cell in SITE_CELLS)
 EDGE_CASES: tuple[CellCase, ...] = tuple(case for cell in BIASED_CELLS for case in edges(cell))
 FLOAT32_CASES: tuple[CellCase, ...] = tuple(CellCase(cell).in_float32() for cell in BIASED_CELLS)
+LOW_RANK_CELLS: tuple[Cell, ...] = (
+    kpf.LowRankRNN(2, 4, rank=2, leak=0.7),
+    kpf.LowRankRNN(2, 4, rank=1, activation="relu", bias=False),
+    kpf.LowRankRNN(2, 4, rank=3, form="current", leak=0.3),
+    kpf.LowRankRNN(2, 4, rank=1, form="current", leak=0.3, activation="relu", bias=False),
+)
+LOW_RANK_CASES: tuple[CellCase, ...] = (
+    *(CellCase(cell) for cell in LOW_RANK_CELLS),
+    CellCase(LOW_RANK_CELLS[0], n_steps=1),
+    CellCase(LOW_RANK_CELLS[2], n_trials=1),
+    CellCase(replace(LOW_RANK_CELLS[0], n_units=1, rank=1)),
+)
+"""A cell without weight sites, whose K has closed forms of its own."""
+
 OWN_CASES: tuple[CellCase, ...] = (
     CellCase(own_cell(2, 4)),
     CellCase(own_cell(2, 4), n_steps=1),
     CellCase(own_cell(2, 1), n_trials=1),
 )
-CELL_CASES: tuple[CellCase, ...] = SITE_CASES + EDGE_CASES + OWN_CASES
+CELL_CASES: tuple[CellCase, ...] = SITE_CASES + EDGE_CASES + LOW_RANK_CASES + OWN_CASES
 """Every case in float64."""

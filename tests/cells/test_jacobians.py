@@ -12,7 +12,14 @@ import kpflow_numerics as kpf
 from kpflow_numerics import _threads
 from kpflow_numerics.cells.base import Cell
 from kpflow_numerics.testing import default_tolerance, dot_test, taylor_test
-from tests.cases.cells import CELL_CASES, EDGE_CASES, FLOAT32_CASES, SITE_CASES, CellCase
+from tests.cases.cells import (
+    CELL_CASES,
+    EDGE_CASES,
+    FLOAT32_CASES,
+    LOW_RANK_CASES,
+    SITE_CASES,
+    CellCase,
+)
 from tests.cases.cells_large import LARGE_CASES
 from tests.cases.jacobians import Points, autograd_jacobians, complex_step_jacobians
 
@@ -97,7 +104,7 @@ def block_diagonal(A: np.ndarray) -> np.ndarray:
 
 @WIDTHS
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("case", SITE_CASES + EDGE_CASES, ids=str)
+@pytest.mark.parametrize("case", SITE_CASES + EDGE_CASES + LOW_RANK_CASES, ids=str)
 def test_products_are_those_of_the_step(case: CellCase, source: str, k: int) -> None:
     points = Points.along(case.trajectory()).first(6)
     A, J = SOURCES[source](points)
@@ -179,7 +186,7 @@ def taylor_step(cell: Cell) -> float:
     return 1e-4 if vars(cell).get("activation") == "relu" else 1.0
 
 
-@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+@pytest.mark.parametrize("case", SITE_CASES + LOW_RANK_CASES, ids=str)
 def test_float32_products_are_those_of_float64(case: CellCase) -> None:
     double = Points.along(case.trajectory())
     single = Points(
@@ -223,7 +230,10 @@ class Faulty(LinearOperator):
         return self._rmatmat(x.reshape(-1, 1))
 
 
-@pytest.mark.parametrize("case", [case for case in SITE_CASES if vars(case.cell)["bias"]], ids=str)
+BIASED = [case for case in SITE_CASES + LOW_RANK_CASES[:4] if vars(case.cell)["bias"]]
+
+
+@pytest.mark.parametrize("case", BIASED, ids=str)
 def test_planted_faults_are_seen(case: CellCase) -> None:
     points = Points.along(case.trajectory()).first(5)
     A, J = complex_step_jacobians(points)

@@ -8,10 +8,10 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics.cells import CELLS, cell_from_config
 from kpflow_numerics.cells.base import Cell
-from tests.cases.cells import SITE_CELLS
+from tests.cases.cells import LOW_RANK_CELLS, SITE_CELLS
 
 
-@pytest.mark.parametrize("cell", SITE_CELLS, ids=repr)
+@pytest.mark.parametrize("cell", SITE_CELLS + LOW_RANK_CELLS, ids=repr)
 def test_settings_give_the_cell_back(cell: Cell) -> None:
     again = cell_from_config(cell.kind, cell.settings())
     assert again == cell
@@ -25,6 +25,7 @@ def test_names() -> None:
         "leaky-rnn": "LeakyRNN",
         "gru": "GRU",
         "lstm": "LSTM",
+        "low-rank-rnn": "LowRankRNN",
     }
 
 
@@ -94,3 +95,18 @@ def test_an_unknown_activation_is_refused(kind) -> None:
 def test_settings_of_the_leaky_cell(settings, error, message) -> None:
     with pytest.raises(error, match=message):
         kpf.LeakyRNN(2, 3, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank": 0}, "rank must be at least 1; got 0"),
+        ({"rank": 4}, "rank must be at most n_units=3, the rank of any recurrent weights; got 4"),
+        ({"form": "voltage"}, "form must be one of 'rate', 'current'; got 'voltage'"),
+        ({"leak": 1.5}, "leak must be .* at most 1; got 1.5"),
+        ({"activation": "rleu"}, "activation must be one of 'tanh', 'relu'; got 'rleu'"),
+    ],
+)
+def test_settings_of_the_low_rank_cell(settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        kpf.LowRankRNN(2, 3, **settings)

@@ -9,9 +9,10 @@ import kpflow_numerics as kpf
 from kpflow_numerics import _threads
 from kpflow_numerics.analysis.reference_steps import reference_step
 from kpflow_numerics.testing import default_tolerance
-from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, SITE_CASES, CellCase
+from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, LOW_RANK_CASES, SITE_CASES, CellCase
 from tests.cases.cells_large import LARGE_CASES
 
+ALL_CASES = SITE_CASES + EDGE_CASES + FLOAT32_CASES + LOW_RANK_CASES + LARGE_CASES
 GATED = {"gru": 3, "lstm": 4}
 
 
@@ -34,7 +35,7 @@ def assert_states_equal(found: np.ndarray, expected: np.ndarray) -> None:
     assert error <= tolerance, f"states differ by {error:.1e}, tolerance {tolerance:.1e}"
 
 
-@pytest.mark.parametrize("case", SITE_CASES + EDGE_CASES + FLOAT32_CASES + LARGE_CASES, ids=str)
+@pytest.mark.parametrize("case", ALL_CASES, ids=str)
 def test_states_equal_those_of_the_twin(case: CellCase) -> None:
     trajectory = case.trajectory()
     assert trajectory.states.dtype == case.dtype
@@ -52,7 +53,7 @@ def test_threads_share_the_trials(case: CellCase, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(case.trajectory().states, shared)
 
 
-@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+@pytest.mark.parametrize("case", SITE_CASES + LOW_RANK_CASES, ids=str)
 def test_zero_is_the_default_initial_state(case: CellCase) -> None:
     inputs = case.trajectory().inputs
     zero = np.zeros(case.cell.n_state)
@@ -62,14 +63,14 @@ def test_zero_is_the_default_initial_state(case: CellCase) -> None:
     assert_states_equal(found.states, twin_states(case, found.params, found))
 
 
-@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+@pytest.mark.parametrize("case", SITE_CASES + LOW_RANK_CASES[:4], ids=str)
 def test_trials_do_not_see_one_another(case: CellCase) -> None:
     trajectory = case.trajectory()
     alone = kpf.simulate(case.cell, trajectory.params, trajectory.inputs[1:2], trajectory.h0[1:2])
     assert_states_equal(alone.states, trajectory.states[1:2])
 
 
-@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+@pytest.mark.parametrize("case", SITE_CASES + LOW_RANK_CASES[:4], ids=str)
 def test_a_trajectory_continues_from_any_of_its_states(case: CellCase) -> None:
     whole = case.trajectory()
     rest = kpf.simulate(case.cell, whole.params, whole.inputs[:, 2:], whole.states[:, 1])
@@ -105,8 +106,11 @@ def faulty(params, fault: str, n_gates: int):
             gates = np.split(value, n_gates)
             params[name] = np.concatenate([gates[1], gates[0], *gates[2:]])
     elif fault == "missing transpose":
-        gates = np.split(params["weight_hh"], n_gates)
-        params["weight_hh"] = np.concatenate([gate.T for gate in gates])
+        if "weight_hh" in params:
+            gates = np.split(params["weight_hh"], n_gates)
+            params["weight_hh"] = np.concatenate([gate.T for gate in gates])
+        else:
+            params["left"], params["right"] = params["right"], params["left"]
     else:
         name = next(name for name in params if name.startswith("bias"))
         params[name][:] = 0.0
@@ -122,7 +126,7 @@ def faults_of(case: CellCase) -> list[str]:
     ("case", "fault"),
     [
         pytest.param(case, fault, id=f"{fault}-{case}")
-        for case in SITE_CASES
+        for case in SITE_CASES + LOW_RANK_CASES[:4]
         for fault in faults_of(case)
     ],
 )
