@@ -46,7 +46,7 @@ thead th { border-bottom: 1px solid #808080; }
 tbody tr + tr > * { border-top: 1px solid #e6e6e6; }
 tbody th { font-weight: normal; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-td.text { min-width: 10rem; }
+td.text { min-width: 20rem; }
 .good { color: #00664b; font-weight: 600; }
 .bad { color: #a33c00; font-weight: 600; }
 .notice { border-left: 4px solid #d55e00; padding: 0.25rem 0.75rem; background: #fdf3ec; }
@@ -61,6 +61,7 @@ footer { margin-top: 2rem; font-size: 0.85rem; color: #404040; }
   nav { display: none; }
   h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; }
+  td.text { min-width: 0; }
 }
 """
 

@@ -46,6 +46,10 @@ def _facts(run: Any, last: NetworkAnalysis) -> Markup:
         facts.append(
             ("Checks passed", f"{passed} of {len(run.validation.checks)}", "see Validation")
         )
+    known = [sign for sign in run.signs if sign.verdict != "not known"]
+    if known:
+        raised = sum(sign.raised for sign in known)
+        facts.append(("Signs of trouble", f"{raised} of {len(known)}", "raised"))
     boxes = (
         element("div", element("dt", name), element("dd", value, element("small", note)))
         for name, value, note in facts
@@ -93,6 +97,9 @@ def _in_words(run: Any, analyses: list[NetworkAnalysis], last: NetworkAnalysis) 
                 class_="notice",
             )
         )
+    raised = [f"{sign.name} ({sign.number})" for sign in run.signs if sign.raised]
+    if raised:
+        parts.append(element("p", f"Signs of trouble: {'; '.join(raised)}.", class_="notice"))
     if run.validation is not None and not run.validation.passed:
         failed = [check.name for check in run.validation.checks if not check.passed]
         parts.append(
