@@ -9,7 +9,11 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputTypeError, MemoryLimitError
-from kpflow_numerics.linearization import GenericLinearization, SiteLinearization
+from kpflow_numerics.linearization import (
+    GenericLinearization,
+    SiteLinearization,
+    StructuredLinearization,
+)
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import CELL_CASES, FLOAT32_CASES, OWN_CASES, SITE_CASES, CellCase
 from tests.cases.operators import OPERATOR_CELL_CASES, dense_network
@@ -85,11 +89,14 @@ def test_blocks_are_their_columns(case: CellCase) -> None:
 def test_kinds() -> None:
     for case in CELL_CASES:
         lin = case.linearization()
-        kind = (
-            GenericLinearization if isinstance(case.cell, kpf.AutogradCell) else SiteLinearization
-        )
+        if isinstance(case.cell, kpf.AutogradCell):
+            kind = GenericLinearization
+        elif isinstance(case.cell, kpf.LowRankRNN):
+            kind = StructuredLinearization
+        else:
+            kind = SiteLinearization
         assert type(lin) is kind
-        assert (lin.weight_sites is None) == (kind is GenericLinearization)
+        assert (lin.weight_sites is not None) == (kind is SiteLinearization)
         assert lin.cell is case.cell
         assert lin.dims == lin.trajectory.states.shape
         assert lin.n_parameters == case.cell.n_parameters

@@ -228,6 +228,7 @@ class WeightSites:
 
     def state_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``A_t block[:, t]`` for every step of a block ``(B, T, N, k)``."""
+        block = np.ascontiguousarray(block)
         out = np.zeros_like(block)
         with kernel_threads(self._recurrent_work(block)):
             propagation.apply_state_jacobians(
@@ -243,6 +244,7 @@ class WeightSites:
 
     def state_vjp(self, block: FloatArray) -> FloatArray:
         """Return ``A_t* block[:, t]`` for every step of a block ``(B, T, N, k)``."""
+        block = np.ascontiguousarray(block)
         out = np.zeros_like(block)
         with kernel_threads(self._recurrent_work(block)):
             propagation.apply_state_jacobians_adjoint(
@@ -327,9 +329,9 @@ class WeightSites:
 
     def _add_jvp(self, group: SiteGroup, columns: FloatArray, out: FloatArray) -> None:
         """Add ``D^g (X v_g)`` of a group to `out`; `columns` are ``(sites, H, m, k)``."""
-        n_features, k = columns.shape[2:]
+        k = columns.shape[3]
         if k == 1:
-            core = np.ascontiguousarray(columns.reshape(-1, n_features).T)
+            core = np.ascontiguousarray(columns[..., 0].transpose(0, 2, 1))
             self._add_column_jvp(group, core, out)
             return
         site_kernels.add_site_jvp(
@@ -360,7 +362,7 @@ class WeightSites:
         k, n_units = block.shape[-1], self.n_units
         n_features = group.features.shape[-1]
         if k == 1:
-            return self._column_vjp(group, block).T.reshape(-1, n_units, n_features, 1)
+            return self._column_vjp(group, block).transpose(0, 2, 1)[..., np.newaxis]
         columns = np.empty((len(group.row_blocks), n_units, n_features, k), block.dtype)
         site_kernels.site_vjp(
             group.flat_features,
@@ -373,18 +375,18 @@ class WeightSites:
         return columns
 
     def _column_vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
-        """Return ``X* (D^g* q)`` of a group for one column, as ``(m, sites H)``."""
+        """Return ``X* (D^g* q)`` of a group for one column, as ``(sites, m, H)``."""
         q = self._rows(block)[..., 0]
         chunk = share_rows(len(q))
-        n_columns = len(group.row_blocks) * self.n_units
-        shares = np.empty((-(-len(q) // chunk), group.features.shape[-1], n_columns), block.dtype)
+        shape = (len(group.row_blocks), group.features.shape[-1], self.n_units)
+        shares = np.empty((-(-len(q) // chunk), *shape), block.dtype)
         site_kernels.site_vjp_column(
             group.flat_features, self._flat_gains(), group.first_site, chunk, q, shares
         )
         return shares.sum(axis=0)
 
     def _add_column_jvp(self, group: SiteGroup, core: FloatArray, out: FloatArray) -> None:
-        """Add ``D^g (X v_g)`` of a group to the one column `out`; `core` is ``(m, sites H)``."""
+        """Add ``D^g (X v_g)`` of a group to the one column `out`; `core` is ``(sites, m, H)``."""
         rows = self._rows(out)[..., 0]
         site_kernels.add_site_jvp_column(
             group.flat_features,

@@ -166,34 +166,32 @@ def site_vjp_column(
 ) -> None:
     """Write ``X* (D^g* q)`` of one column ``q (M, S, H)`` to `out`, one share for each piece.
 
-    ``out (pieces, m, n_sites H)`` must be summed over the pieces of `chunk` rows.
+    ``out (pieces, n_sites, m, H)`` must be summed over the pieces of `chunk` rows.
     """
     n_rows, n_slots, n_units = q.shape
-    n_sites = out.shape[2] // n_units
-    for piece in numba.prange(out.shape[0]):
+    n_pieces, n_sites, n_features, _ = out.shape
+    n_at_a_time = min(ROWS_OF_A_COLUMN, tile_rows(chunk, n_features, n_units))
+    for piece in numba.prange(n_pieces):
         end = min((piece + 1) * chunk, n_rows)
-        gathered = np.empty((ROWS_OF_A_COLUMN, n_sites, n_units), q.dtype)
-        product = np.empty((out.shape[1], out.shape[2]), q.dtype)
+        gathered = np.empty((n_at_a_time, n_units), q.dtype)
+        product = np.empty((n_features, n_units), q.dtype)
         out[piece] = 0.0
-        for first in range(piece * chunk, end, ROWS_OF_A_COLUMN):
-            last = min(first + ROWS_OF_A_COLUMN, end)
-            for row in range(first, last):
-                for g in range(n_sites):
+        for first in range(piece * chunk, end, n_at_a_time):
+            n_block = min(n_at_a_time, end - first)
+            for g in range(n_sites):
+                site = first_site + g
+                for row in range(n_block):
                     for i in range(n_units):
-                        gathered[row - first, g, i] = (
-                            gains[row, first_site + g, 0, i] * q[row, 0, i]
-                        )
+                        gathered[row, i] = gains[first + row, site, 0, i] * q[first + row, 0, i]
                     for s in range(1, n_slots):
                         for i in range(n_units):
-                            gathered[row - first, g, i] += (
-                                gains[row, first_site + g, s, i] * q[row, s, i]
+                            gathered[row, i] += (
+                                gains[first + row, site, s, i] * q[first + row, s, i]
                             )
-            n_block = last - first
-            flat = gathered[:n_block].reshape(n_block, n_sites * n_units)
-            np.dot(features[first:last].T, flat, product)
-            for c in range(product.shape[0]):
-                for j in range(product.shape[1]):
-                    out[piece, c, j] += product[c, j]
+                np.dot(features[first : first + n_block].T, gathered[:n_block], product)
+                for c in range(n_features):
+                    for i in range(n_units):
+                        out[piece, g, c, i] += product[c, i]
 
 
 @jit_parallel
@@ -207,22 +205,21 @@ def add_site_jvp_column(
 ) -> None:
     """Add ``sum_g D^g (X v_g)`` of one column to ``out (M, S, H)``, `chunk` rows a piece.
 
-    ``core (m, n_sites H)`` holds the parameters as :func:`site_vjp_column` gives them.
+    ``core (n_sites, m, H)`` holds the parameters as :func:`site_vjp_column` gives them.
     """
     n_rows, n_slots, n_units = out.shape
-    n_sites = core.shape[1] // n_units
+    n_sites, n_features, _ = core.shape
+    n_at_a_time = min(ROWS_OF_A_COLUMN, tile_rows(chunk, n_features, n_units))
     for piece in numba.prange((n_rows + chunk - 1) // chunk):
         end = min((piece + 1) * chunk, n_rows)
-        product = np.empty((ROWS_OF_A_COLUMN, n_sites, n_units), out.dtype)
-        for first in range(piece * chunk, end, ROWS_OF_A_COLUMN):
-            last = min(first + ROWS_OF_A_COLUMN, end)
-            n_block = last - first
-            flat = product[:n_block].reshape(n_block, n_sites * n_units)
-            np.dot(features[first:last], core, flat)
-            for row in range(first, last):
-                for g in range(n_sites):
+        product = np.empty((n_at_a_time, n_units), out.dtype)
+        for first in range(piece * chunk, end, n_at_a_time):
+            n_block = min(n_at_a_time, end - first)
+            for g in range(n_sites):
+                np.dot(features[first : first + n_block], core[g], product[:n_block])
+                for row in range(n_block):
                     for s in range(n_slots):
                         for i in range(n_units):
-                            out[row, s, i] += (
-                                gains[row, first_site + g, s, i] * product[row - first, g, i]
+                            out[first + row, s, i] += (
+                                gains[first + row, first_site + g, s, i] * product[row, i]
                             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._typing import ArrayLike, Params, ParamsLike
+from .._typing import ArrayLike, FloatArray, Params, ParamsLike
 from .._validation import InputError, InputTypeError
 from ..cells.base import Cell
 from ..linearization import linearize
@@ -118,6 +118,10 @@ def loss_and_gradient(
     return backpropagate(trajectory, weights, trials, checked_loss)
 
 
+_BYTES_AT_A_TIME = 96 * 2**20
+_DERIVATIVES_OF_A_STATE = 8
+
+
 def backpropagate(
     trajectory: Trajectory, readout: Params, batch: TrialBatch, loss: Loss
 ) -> LossGradient:
@@ -130,11 +134,39 @@ def backpropagate(
         apply_readout(readout, hidden), batch.targets, batch.mask
     )
     by_readout = readout_gradient(hidden, output_error)
-    error = pull_back_output_error(readout, output_error, trajectory.cell.n_state)
-    lin = linearize(trajectory)
-    vector = lin.param_vjp(lin.propagate_adjoint(error[..., np.newaxis]))[:, 0]
-    by_params = trajectory.cell.layout.unpack(vector)
+    parts = [
+        _gradient_of(
+            _trials(trajectory, part),
+            pull_back_output_error(readout, output_error[part], trajectory.cell.n_state),
+        )
+        for part in _parts(trajectory)
+    ]
+    by_params = trajectory.cell.layout.unpack(np.sum(parts, axis=0))
     return LossGradient(value, by_params, by_readout, gradient_norm(by_params, by_readout))
+
+
+def _gradient_of(trajectory: Trajectory, error: FloatArray) -> FloatArray:
+    lin = linearize(trajectory)
+    adjoint = lin.propagate_adjoint(error[..., np.newaxis], overwrite=True)
+    return lin.param_vjp(adjoint)[:, 0]
+
+
+def _parts(trajectory: Trajectory) -> list[slice]:
+    """Return equal parts of the trials, small enough that memory is used again by the next."""
+    n_trials, n_steps, n_state = trajectory.states.shape
+    of_trial = _DERIVATIVES_OF_A_STATE * n_steps * n_state * trajectory.dtype.itemsize
+    n_parts = min(n_trials, -(-n_trials * of_trial // _BYTES_AT_A_TIME))
+    size = -(-n_trials // n_parts)
+    return [slice(first, first + size) for first in range(0, n_trials, size)]
+
+
+def _trials(trajectory: Trajectory, part: slice) -> Trajectory:
+    return replace(
+        trajectory,
+        inputs=trajectory.inputs[part],
+        h0=trajectory.h0[part],
+        states=trajectory.states[part],
+    )
 
 
 def evaluate(

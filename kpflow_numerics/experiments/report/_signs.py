@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from ... import plotting
 from ...analysis import FailureSign
 from ._html import Markup, element, table
 from ._numbers import number
+from ._panels import Panel
 from ._section import Section, Subject
 
 _CLASSES = {"raised": "bad", "not raised": "good"}
@@ -53,11 +55,7 @@ def _figures(signs: tuple[FailureSign, ...]) -> Markup:
     drawn = [
         element(
             "figure",
-            Markup(
-                plotting.inline_svg(
-                    plotting.failure_sign(sign).get_figure(), f"sign-{place}", caption
-                )
-            ),
+            Markup(Panel(caption, partial(plotting.failure_sign, sign)).svg(f"sign-{place}")),
             element("figcaption", caption),
         )
         for place, sign in enumerate(signs, 1)
