@@ -8,7 +8,7 @@ import numpy as np
 
 from ._typing import FloatArray
 from ._validation import InputTypeError, MemoryLimitError
-from .cells.base import Cell, LocalDerivatives, StructuredCell
+from .cells.base import Cell, LocalDerivatives, SiteCell, StructuredCell
 from .cells.low_rank_sites import LowRankSites
 from .cells.parameters import ParameterLayout
 from .cells.sites import WeightSites
@@ -299,6 +299,11 @@ def linearize(trajectory: Trajectory) -> Linearization:
             f"{type(trajectory).__name__}."
         )
     cell = trajectory.cell
+    if isinstance(cell, SiteCell) and trajectory.kept is not None:
+        sites = cell.sites_of_kept(
+            trajectory.params, trajectory.inputs, trajectory.previous, trajectory.kept
+        )
+        return SiteLinearization(trajectory, sites)
     if isinstance(cell, StructuredCell):
         found = cell.local_derivatives(trajectory.params, trajectory.inputs, trajectory.previous)
         if isinstance(found, WeightSites):

@@ -28,6 +28,9 @@ class Trajectory:
         Initial state ``h_0`` of each trial.
     states : ndarray, shape (B, T, N)
         States ``h_1 .. h_T``.
+    kept : ndarray, shape (B, T, ...), optional
+        What the cell kept of its steps for their derivatives, of which training makes use. The
+        derivatives follow from the previous states without it.
     """
 
     cell: Cell
@@ -35,6 +38,7 @@ class Trajectory:
     inputs: FloatArray
     h0: FloatArray
     states: FloatArray
+    kept: FloatArray | None = None
 
     def __repr__(self) -> str:
         return f"Trajectory({self.cell!r}, {self.states.shape}, {self.dtype})"
@@ -107,6 +111,25 @@ def simulate(
     >>> traj.states.shape
     (2, 5, 8)
     """
+    checked, inputs, h0 = _check(cell, params, inputs, h0)
+    states = cell.simulate_states(checked, inputs, h0)
+    _check_finite(states)
+    return Trajectory(cell, checked, inputs, h0, states)
+
+
+def simulate_keeping(
+    cell: Cell, params: ParamsLike, inputs: ArrayLike, h0: ArrayLike | None = None
+) -> Trajectory:
+    """Return what :func:`simulate` does, and keep what makes the derivatives quicker."""
+    checked, inputs, h0 = _check(cell, params, inputs, h0)
+    states, kept = cell.simulate_keeping(checked, inputs, h0)
+    _check_finite(states)
+    return Trajectory(cell, checked, inputs, h0, states, kept)
+
+
+def _check(
+    cell: Cell, params: ParamsLike, inputs: ArrayLike, h0: ArrayLike | None
+) -> tuple[Params, FloatArray, FloatArray]:
     if not isinstance(cell, Cell):
         raise InputTypeError(
             f"cell must be a cell of kpflow_numerics, such as GRU; got {type(cell).__name__}."
@@ -122,11 +145,13 @@ def simulate(
         h0 = np.ascontiguousarray(np.broadcast_to(h0, (n_trials, cell.n_state)))
     else:
         h0 = check_array(h0, "h0", (n_trials, cell.n_state), dtype=dtype)
-    states = cell.simulate_states(checked, inputs, h0)
+    return checked, inputs, h0
+
+
+def _check_finite(states: FloatArray) -> None:
     if not np.isfinite(states).all():
         step = int(np.argmax(~np.isfinite(states).all(axis=(0, 2)))) + 1
         raise InputError(
-            f"The states overflow at step {step} of {inputs.shape[1]} in {dtype}. The parameters "
-            "make the activity explode: reduce weight_hh, the inputs or h0."
+            f"The states overflow at step {step} of {states.shape[1]} in {states.dtype}. The "
+            "parameters make the activity explode: reduce weight_hh, the inputs or h0."
         )
-    return Trajectory(cell, checked, inputs, h0, states)

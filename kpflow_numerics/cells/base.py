@@ -138,6 +138,16 @@ class Cell(ABC):
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
 
+    def simulate_keeping(
+        self, params: Params, inputs: FloatArray, initial: FloatArray
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the states, and what the cell keeps of its steps for their derivatives, or None.
+
+        What is kept begins with the axes ``(B, T)``. A cell that keeps anything derives its
+        sites from it in :meth:`SiteCell.sites_of_kept`.
+        """
+        return self.simulate_states(params, inputs, initial), None
+
     @abstractmethod
     def state_jvp(
         self, params: Params, inputs: FloatArray, previous: FloatArray, block: FloatArray
@@ -240,6 +250,19 @@ class SiteCell(StructuredCell):
     @abstractmethod
     def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
+
+    def sites_of_kept(
+        self,
+        params: Params,
+        inputs: FloatArray,
+        previous: FloatArray,
+        kept: FloatArray,
+    ) -> WeightSites:
+        """Return the weight sites, from what :meth:`simulate_keeping` kept, which is quicker.
+
+        A cell that keeps something must override it.
+        """
+        raise NotImplementedError
 
     def local_derivatives(
         self, params: Params, inputs: FloatArray, previous: FloatArray

@@ -10,7 +10,7 @@ import numpy as np
 from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_flag
-from ..kernels.gru import differentiate_gru, simulate_gru
+from ..kernels.gru import differentiate_gru, differentiate_kept_gru, simulate_gru
 from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
@@ -97,10 +97,31 @@ class GRU(SiteCell):
         self, params: Params, inputs: FloatArray, initial: FloatArray
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
+        return self._simulate(params, inputs, initial, np.empty((0, 0, 4, 0), inputs.dtype))
+
+    def simulate_keeping(
+        self, params: Params, inputs: FloatArray, initial: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the states and the values of ``r, z, m, n`` at each step, ``(B, T, 4, H)``."""
+        kept = np.empty((*inputs.shape[:2], 4, self.n_units), inputs.dtype)
+        return self._simulate(params, inputs, initial, kept), kept
+
+    def _simulate(
+        self, params: Params, inputs: FloatArray, initial: FloatArray, kept: FloatArray
+    ) -> FloatArray:
         states = np.empty((*inputs.shape[:2], self.n_units), inputs.dtype)
         weight, candidate_weight = self._joined_weights(params)
         with kernel_threads(step_work(inputs, weight)):
-            simulate_gru(inputs, weight, candidate_weight, share_rows(len(inputs)), initial, states)
+            simulate_gru(
+                inputs,
+                weight,
+                candidate_weight,
+                share_rows(len(inputs)),
+                initial,
+                states,
+                kept.size > 0,
+                kept,
+            )
         return states
 
     def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
@@ -119,6 +140,29 @@ class GRU(SiteCell):
                 gains.reshape(-1, 4, H),
                 carry.reshape(-1, H),
             )
+        return self._sites(params, features, gains, carry)
+
+    def sites_of_kept(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, kept: FloatArray
+    ) -> WeightSites:
+        """Return the weight sites from the values that :meth:`simulate_keeping` kept."""
+        H = self.n_units
+        features = join_features(previous, inputs, self.bias)
+        gains = np.empty((*inputs.shape[:2], 4, 1, H), features.dtype)
+        carry = np.empty((*inputs.shape[:2], 1, 1, H), features.dtype)
+        with kernel_threads(float(kept.size)):
+            differentiate_kept_gru(
+                kept.reshape(-1, 4, H),
+                previous.reshape(-1, H),
+                share_rows(inputs.shape[0] * inputs.shape[1]),
+                gains.reshape(-1, 4, H),
+                carry.reshape(-1, H),
+            )
+        return self._sites(params, features, gains, carry)
+
+    def _sites(
+        self, params: Params, features: FloatArray, gains: FloatArray, carry: FloatArray
+    ) -> WeightSites:
         return WeightSites(
             names=("r", "z", "nh", "n"),
             gains=gains,

@@ -10,7 +10,7 @@ import numpy as np
 from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_flag
-from ..kernels.lstm import differentiate_lstm, simulate_lstm
+from ..kernels.lstm import differentiate_kept_lstm, differentiate_lstm, simulate_lstm
 from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
@@ -86,6 +86,18 @@ class LSTM(SiteCell):
         self, params: Params, inputs: FloatArray, initial: FloatArray
     ) -> FloatArray:
         """Return the states ``(B, T, N)`` for ``inputs (B, T, I)`` from ``initial (B, N)``."""
+        return self._simulate(params, inputs, initial, np.empty((0, 0, 4, 0), inputs.dtype))
+
+    def simulate_keeping(
+        self, params: Params, inputs: FloatArray, initial: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the states and the values of the gates at each step, ``(B, T, 4, H)``."""
+        kept = np.empty((*inputs.shape[:2], 4, self.n_units), inputs.dtype)
+        return self._simulate(params, inputs, initial, kept), kept
+
+    def _simulate(
+        self, params: Params, inputs: FloatArray, initial: FloatArray, kept: FloatArray
+    ) -> FloatArray:
         states = np.empty((*inputs.shape[:2], 2, self.n_units), inputs.dtype)
         weight = self._joined_weight(params)
         with kernel_threads(step_work(inputs, weight)):
@@ -95,6 +107,8 @@ class LSTM(SiteCell):
                 share_rows(len(inputs)),
                 initial.reshape(-1, 2, self.n_units),
                 states,
+                kept.size > 0,
+                kept,
             )
         return states.reshape(*inputs.shape[:2], self.n_state)
 
@@ -114,8 +128,31 @@ class LSTM(SiteCell):
                 gains.reshape(-1, 4, 2, H),
                 carry.reshape(-1, 2, 2, H),
             )
+        return self._sites(params, features, gains, carry)
+
+    def sites_of_kept(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, kept: FloatArray
+    ) -> WeightSites:
+        """Return the weight sites from the gates that :meth:`simulate_keeping` kept."""
+        H = self.n_units
+        features = join_features(previous[..., :H], inputs, self.bias)
+        gains = np.empty((*inputs.shape[:2], 4, 2, H), features.dtype)
+        carry = np.empty((*inputs.shape[:2], 2, 2, H), features.dtype)
+        with kernel_threads(float(kept.size)):
+            differentiate_kept_lstm(
+                kept.reshape(-1, 4, H),
+                previous.reshape(-1, 2, H),
+                share_rows(inputs.shape[0] * inputs.shape[1]),
+                gains.reshape(-1, 4, 2, H),
+                carry.reshape(-1, 2, 2, H),
+            )
+        return self._sites(params, features, gains, carry)
+
+    def _sites(
+        self, params: Params, features: FloatArray, gains: FloatArray, carry: FloatArray
+    ) -> WeightSites:
         segments = segments_of(
-            (H, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
+            (self.n_units, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )
         return WeightSites(
             names=("i", "f", "g", "o"),

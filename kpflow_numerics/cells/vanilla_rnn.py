@@ -11,7 +11,7 @@ from .._threads import kernel_threads, share_rows
 from .._typing import FloatArray, Params
 from .._validation import check_choice, check_flag
 from ..kernels.activations import ACTIVATIONS
-from ..kernels.rate import differentiate_rate, simulate_rate
+from ..kernels.rate import differentiate_rate, differentiate_values, simulate_rate
 from .base import SiteCell, join_features, join_weights, segments_of, step_work
 from .sites import SiteGroup, WeightSites
 
@@ -88,28 +88,54 @@ class VanillaRNN(SiteCell):
             )
         return states
 
+    def simulate_keeping(
+        self, params: Params, inputs: FloatArray, initial: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the states twice: the derivative of the activation follows from its value."""
+        states = self.simulate_states(params, inputs, initial)
+        return states, states
+
     def weight_sites(self, params: Params, inputs: FloatArray, previous: FloatArray) -> WeightSites:
         """Return the local derivatives at ``inputs (B, T, I)``, ``previous (B, T, N)``."""
-        H, n_trials, n_steps = self.n_units, *inputs.shape[:2]
         features = join_features(previous, inputs, self.bias)
-        gains = np.empty((n_trials, n_steps, 1, 1, H), features.dtype)
+        n_rows = inputs.shape[0] * inputs.shape[1]
+        gains = np.empty((*inputs.shape[:2], 1, 1, self.n_units), features.dtype)
         weight = self._joined_weight(params)
         with kernel_threads(step_work(inputs, weight)):
             differentiate_rate(
-                features.reshape(n_trials * n_steps, -1),
+                features.reshape(n_rows, -1),
                 weight,
                 1.0,
                 ACTIVATIONS[self.activation],
-                share_rows(n_trials * n_steps),
-                gains.reshape(-1, H),
+                share_rows(n_rows),
+                gains.reshape(-1, self.n_units),
             )
+        return self._sites(params, features, gains)
+
+    def sites_of_kept(
+        self, params: Params, inputs: FloatArray, previous: FloatArray, kept: FloatArray
+    ) -> WeightSites:
+        """Return the weight sites from the states at the ends of the steps."""
+        features = join_features(previous, inputs, self.bias)
+        gains = np.empty((*inputs.shape[:2], 1, 1, self.n_units), features.dtype)
+        with kernel_threads(float(kept.size)):
+            differentiate_values(
+                kept.reshape(-1, self.n_units),
+                ACTIVATIONS[self.activation],
+                share_rows(inputs.shape[0] * inputs.shape[1]),
+                gains.reshape(-1, self.n_units),
+            )
+        return self._sites(params, features, gains)
+
+    def _sites(self, params: Params, features: FloatArray, gains: FloatArray) -> WeightSites:
+        H = self.n_units
         segments = segments_of(
             (H, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )
         return WeightSites(
             names=("a",),
             gains=gains,
-            carry=np.zeros((n_trials, n_steps, 1, 1, H), gains.dtype),
+            carry=np.zeros((*features.shape[:2], 1, 1, H), gains.dtype),
             inner=None,
             recurrent_weight=params["weight_hh"],
             groups=(SiteGroup(features, segments, first_site=0, row_blocks=(0,)),),

@@ -151,10 +151,15 @@ def activate(a: Any, activation: int) -> Any:
 
 
 @numba.njit
+def activation_derivative_of_value(value: Any, activation: int) -> Any:
+    """Return the derivative of the activation where it has the `value`."""
+    one = type(value)(1.0)
+    if activation == TANH:
+        return one - value * value
+    return one if value > type(value)(0.0) else type(value)(0.0)
+
+
+@numba.njit
 def activation_derivative(a: Any, activation: int) -> Any:
     """Return the derivative of the activation at `a`; that of relu at 0 is 0, as in PyTorch."""
-    one = type(a)(1.0)
-    if activation == TANH:
-        value = tanh(a)
-        return one - value * value
-    return one if a > type(a)(0.0) else type(a)(0.0)
+    return activation_derivative_of_value(activate(a, activation), activation)

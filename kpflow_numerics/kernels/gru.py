@@ -38,11 +38,14 @@ def simulate_gru(
     chunk: int,
     initial: FloatArray,
     states: FloatArray,
+    is_kept: bool,
+    kept: FloatArray,
 ) -> None:
-    """Write ``states (B, T, H)``, `chunk` trials at a time.
+    """Write ``states (B, T, H)``, `chunk` trials at a time, and ``kept (B, T, 4, H)`` if asked.
 
     `inputs` is ``(B, T, I)``; `weight`, ``(m, 3H)``, makes ``r, z, m`` of the joined features, and
-    `candidate_weight`, ``(m - H, H)``, the input's part of ``n`` of those without ``h``.
+    `candidate_weight`, ``(m - H, H)``, the input's part of ``n`` of those without ``h``. Kept are
+    the values of ``r, z, m, n``.
     """
     n_trials, n_steps, n_units = states.shape
     for piece in numba.prange((n_trials + chunk - 1) // chunk):
@@ -65,6 +68,9 @@ def simulate_gru(
                     u[row, i] = n + gates[row, 1, i] * (u[row, i] - n)
                 for i in range(n_units):
                     states[b, t, i] = u[row, i]
+                if is_kept:
+                    kept[b, t, :3] = gates[row]
+                    kept[b, t, 3] = candidates[row]
 
 
 @jit
@@ -124,3 +130,17 @@ def differentiate_gru(
                     gains[first + row],
                     carry[first + row],
                 )
+
+
+@jit_parallel
+def differentiate_kept_gru(
+    kept: FloatArray, previous: FloatArray, chunk: int, gains: FloatArray, carry: FloatArray
+) -> None:
+    """Write what :func:`differentiate_gru` does from the values that the simulation kept.
+
+    ``kept (M, 4, H)``, ``previous (M, H)`` or wider, ``gains (M, 4, H)``, ``carry (M, H)``.
+    """
+    n_rows = len(kept)
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
+            _differentiate_row(kept[row, :3], kept[row, 3], previous[row], gains[row], carry[row])

@@ -40,11 +40,13 @@ def simulate_lstm(
     chunk: int,
     initial: FloatArray,
     states: FloatArray,
+    is_kept: bool,
+    kept: FloatArray,
 ) -> None:
     """Write ``states (B, T, 2, H)``, `chunk` trials at a time; the slots are ``h, c``.
 
     `inputs` is ``(B, T, I)``; `weight`, ``(m, 4H)``, multiplies the joined features;
-    `initial` is ``(B, 2, H)``.
+    `initial` is ``(B, 2, H)``. If asked, the values of the gates go to ``kept (B, T, 4, H)``.
     """
     n_trials, n_steps, _, n_units = states.shape
     for piece in numba.prange((n_trials + chunk - 1) // chunk):
@@ -69,6 +71,8 @@ def simulate_lstm(
                     states[b, t, 0, j] = u[row, j]
                 for j in range(n_units):
                     states[b, t, 1, j] = cell[row, j]
+                if is_kept:
+                    kept[b, t] = gates[row]
 
 
 @jit
@@ -129,3 +133,18 @@ def differentiate_lstm(
             for row in range(first, last):
                 _activate_gates(gates[row - first])
                 _differentiate_row(gates[row - first], previous[row, 1], q, gains[row], carry[row])
+
+
+@jit_parallel
+def differentiate_kept_lstm(
+    kept: FloatArray, previous: FloatArray, chunk: int, gains: FloatArray, carry: FloatArray
+) -> None:
+    """Write what :func:`differentiate_lstm` does from the gates that the simulation kept.
+
+    ``kept (M, 4, H)``, ``previous (M, 2, H)``, ``gains (M, 4, 2, H)``, ``carry (M, 2, 2, H)``.
+    """
+    n_rows, _, n_units = previous.shape
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        q = np.empty(n_units, kept.dtype)
+        for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
+            _differentiate_row(kept[row], previous[row, 1], q, gains[row], carry[row])

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._jit import jit_parallel
 from .._typing import FloatArray
-from .activations import activate, activation_derivative
+from .activations import activate, activation_derivative, activation_derivative_of_value
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
 
 
@@ -66,3 +66,15 @@ def differentiate_rate(
             for row in range(first, last):
                 for i in range(n_units):
                     gains[row, i] = rate * activation_derivative(gains[row, i], activation)
+
+
+@jit_parallel
+def differentiate_values(
+    values: FloatArray, activation: int, chunk: int, gains: FloatArray
+) -> None:
+    """Write ``gains (M, H)``, ``phi'(a)`` from the values ``phi(a)``, `chunk` rows a piece."""
+    n_rows, n_units = gains.shape
+    for piece in numba.prange((n_rows + chunk - 1) // chunk):
+        for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
+            for i in range(n_units):
+                gains[row, i] = activation_derivative_of_value(values[row, i], activation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from .._validation import InputError, InputTypeError
 from ..cells.base import Cell
 from ..linearization import linearize
 from ..tasks import Task, TrialBatch
-from ..trajectory import Trajectory, simulate
+from ..trajectory import Trajectory, simulate, simulate_keeping
 from .gradient_norm import gradient_norm
 from .losses import Loss, check_loss
 from .readout import apply_readout, check_readout, pull_back_output_error, readout_gradient
@@ -114,7 +115,7 @@ def loss_and_gradient(
     ((8, 8), (3,))
     """
     checked_loss = check_loss(loss)
-    trajectory, weights, trials = _checked(cell, params, readout, batch, h0)
+    trajectory, weights, trials = _checked(simulate_keeping, cell, params, readout, batch, h0)
     return backpropagate(trajectory, weights, trials, checked_loss)
 
 
@@ -166,6 +167,7 @@ def _trials(trajectory: Trajectory, part: slice) -> Trajectory:
         inputs=trajectory.inputs[part],
         h0=trajectory.h0[part],
         states=trajectory.states[part],
+        kept=None if trajectory.kept is None else trajectory.kept[part],
     )
 
 
@@ -215,7 +217,7 @@ def evaluate(
             f"task must be a task of kpflow_numerics, such as MemoryPro(); got {task!r}."
         )
     checked_loss = check_loss(loss)
-    trajectory, weights, trials = _checked(cell, params, readout, batch, h0)
+    trajectory, weights, trials = _checked(simulate, cell, params, readout, batch, h0)
     return judge(trajectory, weights, task, trials, checked_loss)
 
 
@@ -233,6 +235,7 @@ def judge(
 
 
 def _checked(
+    run: Callable[[Cell, ParamsLike, ArrayLike, ArrayLike | None], Trajectory],
     cell: Cell,
     params: ParamsLike,
     readout: ParamsLike,
@@ -243,7 +246,7 @@ def _checked(
         raise InputTypeError(
             f"batch must be a TrialBatch, as task.sample returns it; got {type(batch).__name__}."
         )
-    trajectory = simulate(cell, params, batch.inputs, h0)
+    trajectory = run(cell, params, batch.inputs, h0)
     weights = check_readout(readout, cell.n_units, dtype=trajectory.dtype)
     n_outputs = len(weights["bias"])
     if n_outputs != batch.n_outputs:

@@ -45,8 +45,8 @@ class _Problem:
     def trajectory(self, params: Params, inputs: FloatArray) -> Trajectory:
         """Run the cell without the checks of :func:`simulate`, which were made at the door."""
         initial = np.repeat(self.h0[np.newaxis], len(inputs), axis=0)
-        states = self.cell.simulate_states(params, inputs, initial)
-        return Trajectory(self.cell, params, inputs, initial, states)
+        states, kept = self.cell.simulate_keeping(params, inputs, initial)
+        return Trajectory(self.cell, params, inputs, initial, states, kept)
 
 
 def fit(
