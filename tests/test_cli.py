@@ -46,7 +46,9 @@ def test_the_words_are_those_of_the_library() -> None:
     assert set(words["--optimizer"]) == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize("command", ["", "run", "train", "analyze", "validate", "plot", "info"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "train", "analyze", "import", "validate", "plot", "info"]
+)
 def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert kpflow(*command.split(), "--help") == 0
     shown = capsys.readouterr().out

@@ -306,8 +306,8 @@ def _from_table(table: Mapping[str, Any], key: str, kind: str | None) -> list[An
     )
     if is_counted:
         return [round(value) for value in spaced.tolist()]
-    # Twelve digits, so that 1e-3 between 1e-4 and 1e-2 is 0.001 and not 0.0010000000000000002.
-    return [float(f"{value:.12g}") for value in spaced.tolist()]
+    # Six digits, so that a person can name a place: 0.001, not 0.0010000000000000002.
+    return [float(f"{value:.6g}") for value in spaced.tolist()]
 
 
 def _plain(value: Any) -> Any:

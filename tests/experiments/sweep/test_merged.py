@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import h5py
@@ -53,6 +54,11 @@ def directory(tmp_path_factory) -> SweepDirectory:
 @pytest.fixture(scope="module")
 def grid(directory) -> SweepGrid:
     return kpf.merge_sweep(directory.path)
+
+
+@pytest.fixture(scope="module")
+def page(directory) -> str:
+    return report_sweep(directory.path).read_text(encoding="utf-8")
 
 
 def test_every_cell_stands_at_its_place(directory, grid) -> None:
@@ -257,9 +263,8 @@ def test_figures_refuse_what_they_cannot_draw(grid, tmp_path) -> None:
         plotting.sweep(3, along="seed")
 
 
-def test_the_report_is_one_page_that_needs_nothing(directory, grid) -> None:
-    path = report_sweep(directory.path)
-    text = path.read_text(encoding="utf-8")
+def test_the_report_is_one_page_that_needs_nothing(directory, grid, page) -> None:
+    text = page
     assert "Sweep over learning_rate, size and seed" in text
     assert "4 failed" in text
     assert text.count("<svg") == len(list((directory.path / "figures").glob("*.svg"))) > 4
@@ -274,10 +279,8 @@ def test_the_report_is_one_page_that_needs_nothing(directory, grid) -> None:
     assert f"{final:.4g}" in text
 
 
+@pytest.mark.usefixtures("page")
 def test_a_figure_stands_alone(directory) -> None:
-    import xml.etree.ElementTree as ElementTree
-
-    report_sweep(directory.path)
     for path in (directory.path / "figures").glob("*.svg"):
         root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
         assert root.tag == "{http://www.w3.org/2000/svg}svg"

@@ -102,6 +102,7 @@ def test_a_plan_survives_its_file(tmp_path, linked_at) -> None:
         ("log:16:128:4", "cell.n_units", [16, 32, 64, 128]),
         ("log:0.1:10:3", "cell.gain", [0.1, 1.0, 10.0]),
         ("log:1:100:3", "cell.gain", [1.0, 10.0, 100.0]),
+        ("log:0.1:3:4", "cell.gain", [0.1, 0.310723, 0.965489, 3.0]),
         ("linear:0:1:3", "cell.gain", [0.0, 0.5, 1.0]),
         ("linear:2:6:3", "task.n_memory", [2, 4, 6]),
         ("linear:0:1:3", "task.noise_std", [0, 0, 1]),
