@@ -185,7 +185,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(here: Path) -> None:
         (["plot", "text.h5"], "text.h5"),
         (["analyze", "text.npz", "--task", "memory-pro"], "is not a whole .npz file"),
         (["analyze", "text.npz"], "name the task"),
-        (["analyze", "net.pt", "--task", "memory-pro"], "is a pickle"),
+        (["analyze", "net.pt", "--task", "memory-pro"], "is not an archive of torch.save"),
     ],
 )
 def test_bad_input_gets_one_message_and_leaves_nothing(

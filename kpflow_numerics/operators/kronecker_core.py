@@ -234,7 +234,8 @@ def core_features(linearization: Linearization) -> FloatArray:
     sites = linearization.weight_sites
     if sites is None:
         trajectory, factored = linearization.trajectory, linearization.low_rank_sites
-        ones = np.ones((*linearization.dims[:2], 1), linearization.dtype)
+        has_ones = factored is None or bool(vars(linearization.cell)["bias"])
+        ones = np.ones((*linearization.dims[:2], int(has_ones)), linearization.dtype)
         read = trajectory.previous if factored is None else factored.read
         return np.concatenate([read, trajectory.inputs, ones], axis=-1)
     columns: dict[str, FloatArray] = {}
