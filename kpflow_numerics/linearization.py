@@ -55,6 +55,13 @@ class Linearization(ABC):
         return self.trajectory.dtype
 
     @property
+    def memory_bytes(self) -> int:
+        """Bytes of the trajectory and the derivatives, with copies that first products make."""
+        trajectory = self.trajectory
+        held = (trajectory.inputs, trajectory.h0, trajectory.states)
+        return sum(array.nbytes for array in held) + trajectory.states.nbytes
+
+    @property
     def weight_sites(self) -> WeightSites | None:
         """The cell's weight sites, where it has them: the source of the exact closed forms."""
         return None
@@ -193,6 +200,11 @@ class SiteLinearization(StructuredLinearization):
     def __init__(self, trajectory: Trajectory, sites: WeightSites) -> None:
         super().__init__(trajectory, sites)
         self._sites = sites
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the trajectory and the derivatives, with copies that first products make."""
+        return super().memory_bytes + self._sites.memory_bytes
 
     @property
     def weight_sites(self) -> WeightSites:

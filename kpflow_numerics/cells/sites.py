@@ -111,6 +111,18 @@ class WeightSites:
     groups: tuple[SiteGroup, ...]
 
     @property
+    def memory_bytes(self) -> int:
+        """Bytes of gains, carry and features, and of the copies that first products make of them.
+
+        Those are the recurrent weights transposed, and features that are a part of others.
+        """
+        inner = 0 if self.inner is None else self.inner.nbytes
+        total = self.gains.nbytes + self.carry.nbytes + inner + 2 * self.recurrent_weight.nbytes
+        shared = {id(_owner(group.features)): _owner(group.features) for group in self.groups}
+        parts = (group.features for group in self.groups if not group.features.flags.c_contiguous)
+        return total + sum(a.nbytes for a in shared.values()) + sum(a.nbytes for a in parts)
+
+    @property
     def n_units(self) -> int:
         """Number of units ``H``."""
         return int(self.gains.shape[-1])
@@ -396,6 +408,11 @@ class WeightSites:
             core,
             rows,
         )
+
+
+def _owner(array: FloatArray) -> FloatArray:
+    """Return the array whose memory `array` is a view of."""
+    return array if array.base is None else _owner(array.base)
 
 
 def _unit_chunk(n_units: int, k: int) -> int:

@@ -1,11 +1,15 @@
 """What block products along a linearisation take, for cells whose structure is known.
 
 Only the matrix-matrix products are counted: the elementwise work beside them is a few operations an
-entry. Memory is that of the result and of the temporaries, not of the block given.
+entry. Memory is the peak of the result and the temporaries: neither the block given, nor the copies
+that a linearisation makes once and keeps.
 """
 
 from __future__ import annotations
 
+from .._threads import n_threads
+from ..cells.sites import SiteGroup, WeightSites, _unit_chunk
+from ..kernels.sites import ROWS_AT_A_TIME, ROWS_OF_A_COLUMN
 from ..linearization import Linearization
 from ..results import Cost
 
@@ -23,7 +27,8 @@ def jacobian(linearization: Linearization, k: int) -> Cost | None:
     elif sites is not None:
         weights = sum(len(group.row_blocks) * group.features.shape[-1] for group in sites.groups)
         n_units = sites.n_units
-    return Cost(2.0 * steps * weights * n_units * k, _bytes(linearization, entries * k))
+    workspace = 0.0 if sites is None else _parameter_workspace(sites, k)
+    return Cost(2.0 * steps * weights * n_units * k, _bytes(linearization, entries * k + workspace))
 
 
 def gram(linearization: Linearization, k: int) -> Cost | None:
@@ -31,7 +36,12 @@ def gram(linearization: Linearization, k: int) -> Cost | None:
     once = jacobian(linearization, k)
     if once is None:
         return None
-    return Cost(2.0 * once.flops, _bytes(linearization, 1.5 * _states(linearization) * k))
+    sites = linearization.weight_sites
+    # A factored cell's workspace is bounded, not counted.
+    workspace = (
+        0.5 * _states(linearization) * k if sites is None else _parameter_workspace(sites, k)
+    )
+    return Cost(2.0 * once.flops, _bytes(linearization, _states(linearization) * k + workspace))
 
 
 def propagation(linearization: Linearization, k: int) -> Cost | None:
@@ -45,7 +55,35 @@ def propagation(linearization: Linearization, k: int) -> Cost | None:
     else:
         return None
     flops = 2.0 * steps * size * k
-    return Cost(flops, _bytes(linearization, _states(linearization) * k))
+    workspace = 0.0 if sites is None else _recurrent_workspace(sites, k)
+    return Cost(flops, _bytes(linearization, _states(linearization) * k + workspace))
+
+
+def inverse_propagation(linearization: Linearization, k: int) -> Cost | None:
+    """Return what ``P^-1`` takes: the delayed block and its products beside the result."""
+    once = propagation(linearization, k)
+    if once is None:
+        return None
+    return Cost(
+        once.flops, once.memory_bytes + _bytes(linearization, 2.0 * _states(linearization) * k)
+    )
+
+
+def tangent_kernel(linearization: Linearization, k: int) -> Cost | None:
+    """Return what ``P K P*`` takes: K's result beside its argument, then P in place."""
+    scan, middle = propagation(linearization, k), gram(linearization, k)
+    if scan is None or middle is None:
+        return None
+    memory = middle.memory_bytes + _bytes(linearization, _states(linearization) * k)
+    return Cost(2.0 * scan.flops + middle.flops, max(memory, scan.memory_bytes))
+
+
+def in_place(*costs: Cost | None) -> Cost | None:
+    """Return the sum of the flops and the largest memory; None where one is not known."""
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    return Cost(sum(cost.flops for cost in known), max(cost.memory_bytes for cost in known))
 
 
 def one_after_another(*costs: Cost | None) -> Cost | None:
@@ -54,6 +92,27 @@ def one_after_another(*costs: Cost | None) -> Cost | None:
     if len(known) < len(costs):
         return None
     return Cost(sum(cost.flops for cost in known), sum(cost.memory_bytes for cost in known))
+
+
+def _recurrent_workspace(sites: WeightSites, k: int) -> float:
+    """Return the entries that the threads gather for the steps of a scan."""
+    at_a_time = sites.gains.shape[0] if k == 1 else n_threads() * k
+    return float(at_a_time) * (len(sites.recurrent_weight) + sites.n_units)
+
+
+def _parameter_workspace(sites: WeightSites, k: int) -> float:
+    """Return the entries that the threads hold while they go through the largest group."""
+    return max(_group_workspace(group, sites.n_units, k) for group in sites.groups)
+
+
+def _group_workspace(group: SiteGroup, n_units: int, k: int) -> float:
+    threads, n_features = float(n_threads()), group.features.shape[-1]
+    core = len(group.row_blocks) * n_features
+    if k == 1:
+        shares = (threads + 1.0) * core * n_units
+        return shares + threads * n_units * (ROWS_OF_A_COLUMN + n_features)
+    chunk = _unit_chunk(n_units, k)
+    return threads * k * (chunk * (core + ROWS_AT_A_TIME) + n_features)
 
 
 def _states(linearization: Linearization) -> float:

@@ -60,4 +60,4 @@ class InversePropagator(StructuredOperator):
 
     def product_cost(self, k: int = 1) -> Cost | None:
         """Return what a product with `k` columns takes; None for a cell without weight sites."""
-        return _product_costs.propagation(self.linearization, k)
+        return _product_costs.inverse_propagation(self.linearization, k)

@@ -58,7 +58,7 @@ class Sensitivity(StructuredOperator):
 
     def product_cost(self, k: int = 1) -> Cost | None:
         """Return what a product with `k` columns takes; None for a cell without weight sites."""
-        return _product_costs.one_after_another(
+        return _product_costs.in_place(
             _product_costs.jacobian(self.linearization, k),
             _product_costs.propagation(self.linearization, k),
         )

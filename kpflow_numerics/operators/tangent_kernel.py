@@ -71,11 +71,7 @@ class TangentKernel(StructuredOperator):
 
     def product_cost(self, k: int = 1) -> Cost | None:
         """Return what a product with `k` columns takes; None for a cell without weight sites."""
-        return _product_costs.one_after_another(
-            _product_costs.propagation(self.linearization, k),
-            _product_costs.gram(self.linearization, k),
-            _product_costs.propagation(self.linearization, k),
-        )
+        return _product_costs.tangent_kernel(self.linearization, k)
 
     def exact_cost(self, quantity: str, *arguments: Any) -> Cost | None:
         """Return what a closed form takes, or None where there is none.
