@@ -72,6 +72,7 @@ def _panel(ax: Any, quantity: str, records: list[Record], every: list[Record]) -
     ax.set_yscale("log")
     exact = any(r.kind == "exact" for r in records)
     ax.set_ylim(0.3 * (_FLOOR if exact else TOLERANCES[-1]), 3.0)
+    ax.set_xlim(*_time_limits(quantity, records, every))
     for tolerance in TOLERANCES:
         ax.axhline(tolerance, color="#cccccc", linewidth=0.6, zorder=0)
     for name in dict.fromkeys(r.method for r in records):
@@ -90,6 +91,17 @@ def _panel(ax: Any, quantity: str, records: list[Record], every: list[Record]) -
     label = "unit vectors on the smaller side"
     seconds = baseline_seconds(every, smaller)
     ax.axvline(seconds, color=GREY, linewidth=1.1, linestyle=":", label=label)
+
+
+def _time_limits(quantity: str, records: list[Record], every: list[Record]) -> tuple[float, float]:
+    """Return the ends of the time axis, with room beside everything that is drawn.
+
+    Matplotlib's own limits of a logarithmic axis can have no width while the first vertical lines
+    are drawn, so that it divides by zero at some times and not at others.
+    """
+    times = [baseline_seconds(every, name) for name in BASELINES[quantity]]
+    times += [r.seconds for r in records]
+    return 0.7 * min(times), 1.4 * max(times)
 
 
 def _exact(ax: Any, name: str, records: list[Record]) -> None:

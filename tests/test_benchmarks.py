@@ -123,6 +123,25 @@ def test_optimistic_time_takes_the_first_crossing_of_any_method(load) -> None:
     assert math.isinf(report.optimistic_time(lucky, 1e-6))
 
 
+def test_the_figure_can_be_drawn_whatever_the_times(load, tmp_path: Path) -> None:
+    report, figure = load("_accuracy_report"), load("_accuracy_figure")
+    exact = ("exact, blocks of P*P", "exact, seeds of K")
+    # These two stopped Matplotlib, whose own limits of the axis had no width in between.
+    times = (0.0014802186772155314, 0.0008762324454733263)
+    records = [
+        record(load, method=name, kind="exact", seconds=seconds, error=1e-15)
+        for name, seconds in zip(exact, times, strict=True)
+    ]
+    for names in report.BASELINES.values():
+        records += [
+            record(load, quantity="", method=name, kind="baseline", seconds=0.5) for name in names
+        ]
+    for quantity in report.QUANTITIES:
+        records.append(record(load, quantity=quantity, method="hutchinson", seconds=0.01))
+    figure.draw(records, tmp_path / "accuracy")
+    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+
+
 def test_bounds_that_miss_the_truth_stop_the_benchmark(load) -> None:
     module = load("time_to_accuracy")
     bounds = Estimate(1.0, 0.9, 1.1, 0.0, "bounds", 0)
