@@ -164,12 +164,16 @@ def sweep(
     with drawing_on(ax, height=2.6) as axes:
         positions = _set_positions(axes, grid, along)
         finite = medians[np.isfinite(medians)]
+        if joined := not _is_of_words(grid, along):
+            beside = [positions] * len(lines)
+        else:
+            beside = [positions + shift for shift in _shifts(len(lines))]
         for place, line in enumerate(lines):
-            _draw_medians(axes, positions, line, place)
+            _draw_medians(axes, beside[place], line, place, joined=joined)
         if finite.size and finite.min() > 0 and finite.max() > 8 * finite.min():
             plain_log_ticks(axes)
         for place, line in enumerate(lines):
-            _draw_intervals(axes, positions, line, place)
+            _draw_intervals(axes, beside[place], line, place, joined=joined)
         axes.set_xlabel(along)
         axes.set_ylabel(_label(quantity, places))
         handles = labelled_handles([axes])
@@ -189,10 +193,20 @@ def read_grid(source: Any) -> SweepGrid:
     return source
 
 
+def _is_of_words(grid: SweepGrid, along: str) -> bool:
+    """Whether nothing lies between the places of an axis, as between words or seeds."""
+    return grid.coordinates[along].dtype.kind not in "if" or along in seed_axes(grid)
+
+
+def _shifts(count: int) -> FloatArray:
+    """Return how far lines stand beside each other, so that none hides another."""
+    return (np.arange(count) - 0.5 * (count - 1)) * min(0.08, 0.6 / count)
+
+
 def _set_positions(ax: Axes, grid: SweepGrid, along: str) -> FloatArray:
     """Set the horizontal axis, and return where the places stand on it."""
     coordinate = grid.coordinates[along]
-    if coordinate.dtype.kind not in "if" or along in seed_axes(grid):
+    if _is_of_words(grid, along):
         positions = np.arange(len(coordinate), dtype=np.float64)
         labels = [place_label(value).replace(", ", "\n") for value in coordinate]
         ax.set_xticks(positions, labels)
@@ -210,13 +224,15 @@ def _set_positions(ax: Axes, grid: SweepGrid, along: str) -> FloatArray:
     return values
 
 
-def _draw_medians(ax: Axes, positions: FloatArray, line: SweepLine, place: int) -> None:
+def _draw_medians(
+    ax: Axes, positions: FloatArray, line: SweepLine, place: int, *, joined: bool
+) -> None:
     order = np.argsort(positions)
     medians = np.array([point.median for point in line.points])[order]
     shown = np.isfinite(medians)
     ax.plot(positions[order][shown], medians[shown], color=PALETTE[place % MAX_LINES],
             marker=_MARKERS[place % MAX_LINES], label=line.label or "median", clip_on=False,
-            zorder=3)  # fmt: skip
+            linestyle="-" if joined else "", zorder=3)  # fmt: skip
     ends = [(x, end) for x, point in zip(positions, line.points, strict=True)
             for end in (point.lower, point.upper) if math.isfinite(end)]  # fmt: skip
     if ends:
@@ -224,7 +240,9 @@ def _draw_medians(ax: Axes, positions: FloatArray, line: SweepLine, place: int) 
         ax.autoscale_view(scalex=False)
 
 
-def _draw_intervals(ax: Axes, positions: FloatArray, line: SweepLine, place: int) -> None:
+def _draw_intervals(
+    ax: Axes, positions: FloatArray, line: SweepLine, place: int, *, joined: bool
+) -> None:
     """Draw from the lower to the upper end; one that is infinite reaches the top of the axes."""
     colour = PALETTE[place % MAX_LINES]
     bottom, top = ax.get_ylim()
@@ -234,7 +252,8 @@ def _draw_intervals(ax: Axes, positions: FloatArray, line: SweepLine, place: int
     low = np.array([line.points[i].lower for i in order])
     high = np.array([min(line.points[i].upper, top) for i in order])
     ax.vlines(at, low, high, color=colour, linewidth=0.9, alpha=0.8, zorder=2, gid="intervals")
-    ax.fill_between(at, low, high, color=colour, alpha=0.13, linewidth=0, zorder=1)
+    if joined:
+        ax.fill_between(at, low, high, color=colour, alpha=0.13, linewidth=0, zorder=1)
     ax.set_ylim(bottom, top)
     beyond = [
         x for x, point in zip(positions, line.points, strict=True) if point.median == math.inf
