@@ -252,6 +252,17 @@ def test_the_figure_shows_the_lines() -> None:
     assert ax.get_xlabel() == "gain"
 
 
+def test_no_line_joins_words_and_no_mark_hides_another() -> None:
+    values = [[[3.0, 4.0], [3.0, 4.0]], [[5.0, 6.0], [5.0, 6.0]]]
+    grid = made_up(values, cell=["gru", "lstm"], gain=[0.5, 1.0], seed=[5, 6])
+    curves = plotting.sweep(grid, "final_loss", along="cell").lines
+    assert [curve.get_linestyle() for curve in curves] == ["None", "None"]
+    first, second = (curve.get_xdata() for curve in curves)
+    assert (first < second).all()
+    curves = plotting.sweep(grid, "final_loss", along="gain").lines
+    assert {curve.get_linestyle() for curve in curves} == {"-"}
+
+
 def test_figures_refuse_what_they_cannot_draw(grid, tmp_path) -> None:
     with pytest.raises(ValueError, match="along must be one of 'learning_rate', 'size', 'seed'"):
         plotting.sweep(grid, "final_loss", along="gain")
