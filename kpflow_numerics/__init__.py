@@ -103,6 +103,7 @@ _HOMES = {
     "analysis": (
         "FailureSign",
         "FundamentalSolution",
+        "InterferenceResult",
         "LearningRuleAlignments",
         "LearningRuleDynamics",
         "LyapunovResult",
@@ -110,10 +111,12 @@ _HOMES = {
         "RankBound",
         "SchmidtResult",
         "SignThresholds",
+        "accumulated_contribution_cosines",
         "adam_preconditioner",
         "analyze_network",
         "core_cosine",
         "failure_signs",
+        "interference",
         "learning_rule_alignments",
         "learning_rules",
         "lyapunov_exponents",
@@ -121,6 +124,7 @@ _HOMES = {
         "rank_over_time",
         "retained_directions",
         "schmidt_decomposition",
+        "task_similarity",
         "validate",
     ),
 }

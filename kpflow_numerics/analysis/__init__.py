@@ -17,6 +17,12 @@ from .rule_alignments import (
     learning_rule_alignments,
     learning_rules,
 )
+from .task_interference import (
+    InterferenceResult,
+    accumulated_contribution_cosines,
+    interference,
+    task_similarity,
+)
 from .validation import validate
 
 __all__ = [
@@ -25,6 +31,7 @@ __all__ = [
     "QUANTITIES",
     "FailureSign",
     "FundamentalSolution",
+    "InterferenceResult",
     "LearningRuleAlignments",
     "LearningRuleDynamics",
     "LyapunovResult",
@@ -37,11 +44,13 @@ __all__ = [
     "SchmidtResult",
     "SignThresholds",
     "VolterraOperator",
+    "accumulated_contribution_cosines",
     "adam_preconditioner",
     "analyze_network",
     "check_thresholds",
     "core_cosine",
     "failure_signs",
+    "interference",
     "kaplan_yorke_dimension",
     "learning_rule_alignments",
     "learning_rules",
@@ -52,5 +61,6 @@ __all__ = [
     "rank_over_time",
     "retained_directions",
     "schmidt_decomposition",
+    "task_similarity",
     "validate",
 ]
