@@ -23,6 +23,7 @@ LAYERS = {
     "kernels": 0,
     "tasks": 1,
     "cells": 1,
+    "readout": 2,
     "trajectory": 2,
     "linearization": 3,
     "core_compression": 4,

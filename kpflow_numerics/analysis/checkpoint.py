@@ -20,6 +20,7 @@ from .._validation import (
 from ..cells import Cell
 from ..linearization import linearize
 from ..operators import ParameterOperator, Propagator, StructuredOperator, TangentKernel
+from ..readout import check_readout
 from ..results import EigenResult, Estimate
 from ..spectral import (
     DEFAULT_MAX_MEMORY,
@@ -33,7 +34,6 @@ from ..spectral import (
 )
 from ..tasks import Task, TrialBatch
 from ..training import MeanSquaredError, apply_readout
-from ..training.readout import check_readout
 from ..trajectory import Trajectory, simulate
 from .lyapunov import LyapunovResult
 from .modes import mode_courses

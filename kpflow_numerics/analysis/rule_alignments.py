@@ -33,11 +33,11 @@ from ..operators import (
     random_feedback,
 )
 from ..operators.base import check_linearization
+from ..readout import check_readout
 from ..results import Estimate
 from ..spectral import DEFAULT_MAX_MEMORY, top_eigenpairs
 from ..training import Adam
 from ..training.optimizers import OptimizerState
-from ..training.readout import check_readout
 from ._operator_cosines import dense_inner_products, sampled_inner_products
 
 METHODS = ("auto", "dense", "sampled")

@@ -1,5 +1,6 @@
 """Training: readout, losses, optimisers, backpropagation through time, and the loop."""
 
+from ..readout import apply_readout, check_readout, init_readout
 from .bptt import Evaluation, LossGradient, evaluate, loss_and_gradient
 from .gradient_norm import clip_gradient_norm
 from .loop import fit
@@ -12,7 +13,6 @@ from .optimizers import (
     Optimizer,
     optimizer_from_config,
 )
-from .readout import apply_readout, check_readout, init_readout
 from .run import TrainingDiverged, TrainingRun
 
 __all__ = [

@@ -11,11 +11,11 @@ from .._typing import ArrayLike, FloatArray, Params, ParamsLike
 from .._validation import InputError, InputTypeError
 from ..cells.base import Cell
 from ..linearization import linearize
+from ..readout import apply_readout, check_readout, pull_back_output_error, readout_gradient
 from ..tasks import Task, TrialBatch
 from ..trajectory import Trajectory, simulate, simulate_keeping
 from .gradient_norm import gradient_norm
 from .losses import Loss, check_loss
-from .readout import apply_readout, check_readout, pull_back_output_error, readout_gradient
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import numpy as np
 
 from .._typing import ArrayLike, FloatArray, ParamsLike
 from .._validation import InputError, InputTypeError, check_array
+from ..readout import apply_readout, check_readout, pull_back_output_error
 from ..trajectory import Trajectory
-from .readout import apply_readout, check_readout, pull_back_output_error
 
 
 @dataclass(frozen=True)

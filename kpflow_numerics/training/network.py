@@ -9,12 +9,12 @@ import numpy as np
 from .._typing import Params, ParamsLike
 from .._validation import InputTypeError
 from ..cells.base import Cell
+from ..readout import check_readout, init_readout
 from ..results import Checkpoint
 from ..tasks import Task
 from .bptt import LossGradient
 from .gradient_norm import clip_gradient_norm
 from .optimizers import Optimizer, OptimizerState
-from .readout import check_readout, init_readout
 
 _READOUT = "readout/"
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .._typing import DTypeLike, FloatArray, Params, ParamsLike, RNGLike
-from .._validation import (
+from ._typing import DTypeLike, FloatArray, Params, ParamsLike, RNGLike
+from ._validation import (
     InputError,
     InputTypeError,
     check_array,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kpflow_numerics.readout import pull_back_output_error, readout_gradient
 from kpflow_numerics.testing import default_tolerance, taylor_test
 from kpflow_numerics.training import apply_readout, check_readout, init_readout
-from kpflow_numerics.training.readout import pull_back_output_error, readout_gradient
 
 B, T, H, N, O = 3, 5, 4, 8, 2  # noqa: E741
 
