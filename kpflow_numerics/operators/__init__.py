@@ -12,6 +12,8 @@ from .learning_rules import (
     TruncatedBPTT,
     random_feedback,
 )
+from .output_kernel import OutputKernel
+from .output_sensitivity import OutputSensitivity
 from .parameter_jacobian import ParameterJacobian
 from .parameter_operator import ParameterOperator
 from .propagator import Propagator
@@ -28,6 +30,8 @@ __all__ = [
     "KroneckerCore",
     "LearningRule",
     "MomentumKernel",
+    "OutputKernel",
+    "OutputSensitivity",
     "ParameterJacobian",
     "ParameterOperator",
     "PreconditionedKernel",

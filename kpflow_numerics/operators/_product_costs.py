@@ -78,6 +78,43 @@ def tangent_kernel(linearization: Linearization, k: int) -> Cost | None:
     return Cost(2.0 * scan.flops + middle.flops, max(memory, scan.memory_bytes))
 
 
+def output_kernel(
+    linearization: Linearization, n_outputs: int, with_readout: bool, k: int
+) -> Cost | None:
+    """Return what ``C P K P* C*`` takes, and ``F F*`` of the readout's parameters beside it."""
+    inner = tangent_kernel(linearization, k)
+    if inner is None:
+        return None
+    steps, states = float(linearization.dims[0] * linearization.dims[1]), _states(linearization)
+    outputs, n_units = steps * n_outputs, linearization.cell.n_units
+    flops = inner.flops + 4.0 * outputs * n_units * k
+    entries = (states + outputs) * k
+    if with_readout:
+        flops += 4.0 * outputs * n_units * k
+        entries = max(entries, (2.0 * outputs + n_units * n_outputs) * k + _hidden(linearization))
+    return Cost(flops, max(inner.memory_bytes, _bytes(linearization, entries)))
+
+
+def output_sensitivity(
+    linearization: Linearization, n_outputs: int, with_readout: bool, k: int
+) -> Cost | None:
+    """Return what ``C P J``, or its adjoint, takes, and F of the readout's parameters beside it."""
+    inner = in_place(jacobian(linearization, k), propagation(linearization, k))
+    if inner is None:
+        return None
+    steps, states = float(linearization.dims[0] * linearization.dims[1]), _states(linearization)
+    outputs, n_units = steps * n_outputs, linearization.cell.n_units
+    flops = inner.flops + 2.0 * outputs * n_units * k
+    entries = (states + outputs) * k
+    if with_readout:
+        flops += 2.0 * outputs * n_units * k
+        own = float(n_units * n_outputs)
+        gradients = 2.0 * linearization.n_parameters + 2.0 * own
+        moves = max(2.0 * outputs + own, gradients) * k + _hidden(linearization)
+        entries = max(entries, moves)
+    return Cost(flops, max(inner.memory_bytes, _bytes(linearization, entries)))
+
+
 def in_place(*costs: Cost | None) -> Cost | None:
     """Return the sum of the flops and the largest memory; None where one is not known."""
     known = [cost for cost in costs if cost is not None]
@@ -118,6 +155,13 @@ def _group_workspace(group: SiteGroup, n_units: int, k: int) -> float:
 def _states(linearization: Linearization) -> float:
     n_trials, n_steps, n_state = linearization.dims
     return float(n_trials) * n_steps * n_state
+
+
+def _hidden(linearization: Linearization) -> float:
+    """Return the entries of the copy of what a readout sees of the state, if that is a part."""
+    n_trials, n_steps, n_state = linearization.dims
+    n_units = linearization.cell.n_units
+    return 0.0 if n_state == n_units else float(n_trials) * n_steps * n_units
 
 
 def _bytes(linearization: Linearization, entries: float) -> float:

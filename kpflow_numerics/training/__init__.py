@@ -4,7 +4,7 @@ from ..readout import apply_readout, check_readout, init_readout
 from .bptt import Evaluation, LossGradient, evaluate, loss_and_gradient
 from .gradient_norm import clip_gradient_norm
 from .loop import fit
-from .losses import Loss, MeanSquaredError, state_error
+from .losses import Loss, MeanSquaredError, output_error, state_error
 from .optimizers import (
     OPTIMIZERS,
     SGD,
@@ -35,5 +35,6 @@ __all__ = [
     "init_readout",
     "loss_and_gradient",
     "optimizer_from_config",
+    "output_error",
     "state_error",
 ]

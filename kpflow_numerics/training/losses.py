@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._typing import ArrayLike, FloatArray, ParamsLike
+from .._typing import ArrayLike, FloatArray, Params, ParamsLike
 from .._validation import InputError, InputTypeError, check_array
 from ..readout import apply_readout, check_readout, pull_back_output_error
 from ..trajectory import Trajectory
@@ -77,6 +77,57 @@ class MeanSquaredError(Loss):
         return value, weighted
 
 
+def output_error(
+    trajectory: Trajectory,
+    readout: ParamsLike,
+    targets: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    loss: Loss | None = None,
+) -> FloatArray:
+    """Return ``dloss/dy``, the derivative of the loss by each output.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        States, from :func:`kpflow_numerics.simulate`.
+    readout : mapping of str to array_like
+        ``weight (O, H)`` and ``bias (O,)``.
+    targets : array_like, shape (B, T, O)
+        Wanted outputs.
+    mask : array_like, shape (B, T), optional
+        Non-negative weight of each step; one by default.
+    loss : Loss, optional
+        The loss; by default :class:`MeanSquaredError`.
+
+    Returns
+    -------
+    ndarray, shape (B, T, O)
+        In the precision of the trajectory.
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, or anything is not finite, or no step has a positive weight.
+    InputTypeError
+        If an argument is of the wrong type.
+
+    Notes
+    -----
+    ``2 B T H O`` flops.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kpflow_numerics as kpf
+    >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
+    >>> traj = kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3)))
+    >>> kpf.output_error(traj, kpf.init_readout(8, 1, rng=5), np.zeros((2, 5, 1))).shape
+    (2, 5, 1)
+    """
+    return _weights_and_output_error(trajectory, readout, targets, mask, loss)[1]
+
+
 def state_error(
     trajectory: Trajectory,
     readout: ParamsLike,
@@ -132,6 +183,20 @@ def state_error(
     >>> state_error(traj, init_readout(8, 1, rng=5), np.zeros((2, 5, 1))).shape
     (2, 5, 8)
     """
+    weights, error = _weights_and_output_error(trajectory, readout, targets, mask, loss)
+    if feedback is not None:
+        carried = check_array(feedback, "feedback", weights["weight"].shape, dtype=trajectory.dtype)
+        weights = {"weight": carried, "bias": weights["bias"]}
+    return pull_back_output_error(weights, error, trajectory.cell.n_state)
+
+
+def _weights_and_output_error(
+    trajectory: Trajectory,
+    readout: ParamsLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None,
+    loss: Loss | None,
+) -> tuple[Params, FloatArray]:
     if not isinstance(trajectory, Trajectory):
         raise InputTypeError(
             "trajectory must be a Trajectory, as kpf.simulate returns it; got "
@@ -150,11 +215,8 @@ def state_error(
             f"{checked_mask.min():g} to {checked_mask.max():g}."
         )
     outputs = apply_readout(weights, trajectory.hidden)
-    _, output_error = check_loss(loss).value_and_output_error(outputs, wanted, checked_mask)
-    if feedback is not None:
-        carried = check_array(feedback, "feedback", weights["weight"].shape, dtype=dtype)
-        weights = {"weight": carried, "bias": weights["bias"]}
-    return pull_back_output_error(weights, output_error, trajectory.cell.n_state)
+    _, error = check_loss(loss).value_and_output_error(outputs, wanted, checked_mask)
+    return weights, error
 
 
 def check_loss(loss: Loss | None) -> Loss:

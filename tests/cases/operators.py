@@ -41,12 +41,15 @@ class DenseNetwork:
         Jacobian of the step by the parameters.
     S : ndarray, shape (n, p)
         Jacobian of the whole simulation by the parameters.
+    Y : ndarray, shape (B T O, p + O H + O)
+        Jacobian of the outputs, through :func:`readout_of`, by all parameters.
     """
 
     states: np.ndarray
     A: np.ndarray
     J: np.ndarray
     S: np.ndarray
+    Y: np.ndarray
 
     def block_products(self) -> np.ndarray:
         """Return P, block by block: ``P[t, s] = A_t ... A_{s+1}``."""
@@ -70,6 +73,14 @@ class DenseNetwork:
         return matrix.reshape(self.states.size, self.states.size)
 
 
+N_OUTPUTS = 3
+
+
+def readout_of(n_units: int) -> dict[str, np.ndarray]:
+    """Return the readout that every operator of the outputs goes through."""
+    return kpf.init_readout(n_units, N_OUTPUTS, rng=37)
+
+
 @cache
 def dense_network(case: CellCase) -> DenseNetwork:
     """Return a case's derivatives, from autograd in float64."""
@@ -85,6 +96,14 @@ def dense_network(case: CellCase) -> DenseNetwork:
             states.append(h)
         return anp.stack(states, axis=1)
 
+    n_units, readout = cell.n_units, readout_of(cell.n_units)
+    phi = np.concatenate([readout["weight"].ravel(), readout["bias"]])
+
+    def outputs(both):
+        weight = both[theta.size : -N_OUTPUTS].reshape(N_OUTPUTS, n_units)
+        hidden = simulate(both[: theta.size])[..., :n_units]
+        return anp.einsum("bth,oh->bto", hidden, weight) + both[-N_OUTPUTS:]
+
     def one_step(theta, x, h):
         return step(layout.unpack(theta), x[None], h[None])[0]
 
@@ -96,7 +115,9 @@ def dense_network(case: CellCase) -> DenseNetwork:
     A = np.stack([autograd.jacobian(partial(one_step, theta, x))(h) for x, h in points])
     J = np.concatenate([autograd.jacobian(one_step)(theta, x, h) for x, h in points])
     S = autograd.jacobian(simulate)(theta).reshape(states.size, -1)
-    return DenseNetwork(states, A.reshape(*states.shape, cell.n_state), J, S)
+    Y = autograd.jacobian(outputs)(np.concatenate([theta, phi]))
+    Y = Y.reshape(-1, theta.size + phi.size)
+    return DenseNetwork(states, A.reshape(*states.shape, cell.n_state), J, S, Y)
 
 
 @dataclass(frozen=True)
@@ -230,7 +251,40 @@ RULE_CASES: tuple[OperatorCase, ...] = (
 )
 """The learning rules that every cell has; feedback alignment has tests of its own."""
 
-SELF_ADJOINT = ("K", "K-mean", "PP*", "NTK", "Gauss-Newton", "S M S*")
+
+def _of_outputs(kind: type, parameters: str) -> Callable[[kpf.Linearization], StructuredOperator]:
+    def build(lin: kpf.Linearization) -> StructuredOperator:
+        readout = readout_of(check_linearization(lin).cell.n_units)
+        return kind(lin, readout, parameters=parameters)
+
+    return build
+
+
+def _by_cell(dense: DenseNetwork) -> np.ndarray:
+    return dense.Y[:, : dense.S.shape[1]]
+
+
+OUTPUT_CASES: tuple[OperatorCase, ...] = (
+    OperatorCase("C S", _of_outputs(kpf.OutputSensitivity, "cell"), _by_cell),
+    OperatorCase("[C S, F]", _of_outputs(kpf.OutputSensitivity, "all"), lambda dense: dense.Y),
+    OperatorCase(
+        "C NTK C*",
+        _of_outputs(kpf.OutputKernel, "cell"),
+        lambda dense: _by_cell(dense) @ _by_cell(dense).T,
+    ),
+    OperatorCase(
+        "C NTK C* + F F*",
+        _of_outputs(kpf.OutputKernel, "all"),
+        lambda dense: dense.Y @ dense.Y.T,
+    ),
+)
+"""Derivatives of the outputs, by the cell's parameters and by all."""
+
+ALL_CASES = OPERATOR_CASES + RULE_CASES + OUTPUT_CASES
+
+SELF_ADJOINT = (
+    "K", "K-mean", "PP*", "NTK", "Gauss-Newton", "S M S*", "C NTK C*", "C NTK C* + F F*",
+)  # fmt: skip
 
 
 def assert_self_adjoint(operator: StructuredOperator) -> None:

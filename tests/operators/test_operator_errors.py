@@ -8,9 +8,9 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError, MemoryLimitError
 from tests.cases.cells import SITE_CASES
-from tests.cases.operators import OPERATOR_CASES, RULE_CASES, OperatorCase
+from tests.cases.operators import ALL_CASES, OperatorCase
 
-OPERATORS = pytest.mark.parametrize("operator_case", OPERATOR_CASES + RULE_CASES, ids=str)
+OPERATORS = pytest.mark.parametrize("operator_case", ALL_CASES, ids=str)
 
 
 @OPERATORS

@@ -18,9 +18,9 @@ from kpflow_numerics.testing import (
 )
 from tests.cases.cells import CELL_CASES, OWN_CASES, SITE_CASES, CellCase
 from tests.cases.operators import (
+    ALL_CASES,
     OPERATOR_CASES,
     OPERATOR_CELL_CASES,
-    RULE_CASES,
     SELF_ADJOINT,
     OperatorCase,
     assert_self_adjoint,
@@ -30,7 +30,7 @@ from tests.cases.operators import (
 CELLS = pytest.mark.parametrize("case", OPERATOR_CELL_CASES, ids=str)
 CELLS_IN_DOUBLE = pytest.mark.parametrize("case", CELL_CASES, ids=str)
 ONE_CELL = pytest.mark.parametrize("case", SITE_CASES[-2:-1], ids=str)
-OPERATORS = pytest.mark.parametrize("operator_case", OPERATOR_CASES + RULE_CASES, ids=str)
+OPERATORS = pytest.mark.parametrize("operator_case", ALL_CASES, ids=str)
 BASIC = pytest.mark.parametrize("operator_case", OPERATOR_CASES, ids=str)
 
 

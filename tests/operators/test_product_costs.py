@@ -4,7 +4,7 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics.operators.base import ScaledOperator
 from tests.cases.cells import OWN_CASES
-from tests.cases.operators import OPERATOR_CASES, RULE_CASES
+from tests.cases.operators import ALL_CASES
 
 
 def linearization(cell, n_trials=2, n_steps=5):
@@ -35,7 +35,7 @@ def test_costs_are_those_of_the_formulas(name):
     assert kpf.TangentKernel(lin).product_cost().flops == 2 * of_propagator + of_gram
 
 
-@pytest.mark.parametrize("case", OPERATOR_CASES + RULE_CASES, ids=str)
+@pytest.mark.parametrize("case", ALL_CASES, ids=str)
 def test_costs_grow_with_the_columns_and_pass_through_adjoints(case):
     operator = case.build(linearization(kpf.GRU(3, 4)))
     one, seven = operator.product_cost(), operator.product_cost(7)
@@ -50,7 +50,7 @@ def test_costs_grow_with_the_columns_and_pass_through_adjoints(case):
     )
 
 
-@pytest.mark.parametrize("case", OPERATOR_CASES + RULE_CASES, ids=str)
+@pytest.mark.parametrize("case", ALL_CASES, ids=str)
 def test_a_cell_without_sites_has_no_known_cost(case):
     operator = case.build(linearization(OWN_CASES[0].cell))
     assert operator.product_cost() is None

@@ -15,7 +15,7 @@ SLACK = 2.5 * 2**20
 
 # The high-water mark of the process sees what the kernels allocate, and Linux can lower it.
 PROGRAM = """
-import json, sys
+import functools, json, sys
 import numpy as np
 import kpflow_numerics as kpf
 
@@ -40,10 +40,20 @@ def warm(cell_name, dtype, k):
     cell = CELLS[cell_name](3, 8)
     params = {n: a.astype(dtype) for n, a in cell.init_params(rng=3).items()}
     lin = kpf.linearize(kpf.simulate(cell, params, np.ones((2, 5, 3), dtype)))
-    for make in (kpf.InversePropagator, kpf.Sensitivity, kpf.TangentKernel):
+    for make in (kpf.InversePropagator, kpf.Sensitivity, kpf.TangentKernel, *of_outputs(cell, 7)):
         operator = make(lin)
         operator.apply(np.ones((*operator.dims, k), dtype))
         operator.apply_adjoint(np.ones((*operator.dimsd, k), dtype))
+
+def of_outputs(cell, n_outputs):
+    readout = kpf.init_readout(cell.n_units, n_outputs, rng=5)
+    found = []
+    for kind in (kpf.OutputSensitivity, kpf.OutputKernel):
+        for parameters in ("cell", "all"):
+            make = functools.partial(kind, readout=readout, parameters=parameters)
+            make.__name__ = f"{kind.__name__} {parameters} {n_outputs}"
+            found.append(make)
+    return tuple(found)
 
 CELLS = {"vanilla-rnn": kpf.VanillaRNN, "gru": kpf.GRU, "lstm": kpf.LSTM}
 found = {}
@@ -61,6 +71,7 @@ for cell_name in sys.argv[1].split(","):
         lin = kpf.linearize(kpf.simulate(cell, params, inputs))
         makers = (kpf.ParameterJacobian, kpf.ParameterOperator, kpf.Propagator, kpf.PropagatorGram,
                   kpf.InversePropagator, kpf.Sensitivity, kpf.TangentKernel)
+        makers += of_outputs(cell, 3) + of_outputs(cell, 2 * H)[2:]
         if cell_name == "vanilla-rnn" and k == 32:
             makers += (StoresJacobians,)
         for make in makers:
