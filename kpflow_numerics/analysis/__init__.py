@@ -1,5 +1,6 @@
 """What combines several operators or checkpoints."""
 
+from .accumulated_contributions import accumulated_contribution_cosines
 from .checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank, analyze_network
 from .failure_signs import FailureSign, SignThresholds, check_thresholds, failure_signs
 from .fundamental_solution import FundamentalSolution, VolterraOperator
@@ -17,12 +18,8 @@ from .rule_alignments import (
     learning_rule_alignments,
     learning_rules,
 )
-from .task_interference import (
-    InterferenceResult,
-    accumulated_contribution_cosines,
-    interference,
-    task_similarity,
-)
+from .state_similarity import task_similarity
+from .task_interference import InterferenceResult, interference
 from .validation import validate
 
 __all__ = [

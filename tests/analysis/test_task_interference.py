@@ -9,6 +9,7 @@ import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import OWN_CASES, CellCase
+from tests.cases.operators import readout_of
 
 RNN = CellCase(kpf.VanillaRNN(2, 4))
 IDS = np.array([1, 0, 1])
@@ -106,6 +107,55 @@ def test_accumulated_cosines_are_of_the_weighted_sum() -> None:
     assert abs(unweighted[1, 0, 1] - expected) > 1e-6
 
 
+def test_integrals_over_unequal_steps_are_trapezoidal() -> None:
+    lin, error, _ = problem(RNN)
+    results = [kpf.interference(lin, error * shift, IDS) for shift in (1.0, error[::-1], error)]
+    times = [2.0, 3.0, 7.0]
+    courses = kpf.accumulated_contribution_cosines(results, times=times)
+    np.testing.assert_allclose(courses[0], results[0].contribution_cosines, atol=1e-12)
+    each = np.stack([result.contributions.reshape(-1, 2) for result in results])
+    total = np.trapezoid(each, times, axis=0)
+    expected = total[:, 0] @ total[:, 1] / np.prod(np.linalg.norm(total, axis=0))
+    assert courses[2, 0, 1] == pytest.approx(expected, abs=1e-12)
+    wrong = kpf.accumulated_contribution_cosines(results, times=[2.0, 3.0, 4.0])
+    assert abs(wrong[2, 0, 1] - expected) > 1e-4
+
+
+@pytest.mark.parametrize("case", OWN_CASES, ids=str)
+def test_with_a_readout_it_is_the_kernel_of_the_outputs(case: CellCase) -> None:
+    lin, _, ids = problem(case)
+    readout = readout_of(case.cell.n_units)
+    kernel = kpf.OutputKernel(lin, readout, parameters="all")
+    error = np.random.default_rng(76).standard_normal(kernel.dims)
+    found = kpf.interference(lin, error, ids, readout=readout)
+    columns = np.stack([error * (ids == i)[:, None, None] for i in range(ids.max() + 1)], -1)
+    flat, matrix = columns.reshape(-1, columns.shape[-1]), kernel.to_dense()
+    close(found.matrix, flat.T @ matrix @ flat, case)
+    close(found.contributions.reshape(flat.shape), matrix @ flat, case)
+    close(sum(found.by_parameter.values()), found.matrix, case)
+    own = {"readout/weight", "readout/bias"}
+    assert own < set(found.by_parameter)
+    by_cell = sum(part for name, part in found.by_parameter.items() if name not in own)
+    cell_only = kpf.OutputKernel(lin, readout, parameters="cell").to_dense()
+    close(by_cell, flat.T @ cell_only @ flat, case)
+    n_units = case.cell.n_units
+    pulled = np.zeros((*lin.dims[:2], lin.dims[2]))
+    pulled[..., :n_units] = error @ readout["weight"]
+    close(by_cell, kpf.interference(lin, pulled, ids).matrix, case)
+    assert not np.allclose(by_cell, found.matrix)
+
+
+def test_gradients_of_two_tasks_add_up_to_that_of_training() -> None:
+    batch = kpf.MultiTask(n_context=2, n_stimulus=2, n_memory=2, n_response=2).evaluation_batch(8)
+    cell, readout = kpf.LSTM(batch.n_inputs, 6), kpf.init_readout(6, batch.n_outputs, rng=77)
+    params = cell.init_params(rng=78)
+    trajectory = kpf.simulate(cell, params, batch.inputs)
+    error = kpf.output_error(trajectory, readout, batch.targets, mask=batch.mask)
+    found = kpf.interference(kpf.linearize(trajectory), error, batch.task_ids, readout=readout)
+    norm = kpf.loss_and_gradient(cell, params, readout, batch).norm
+    assert found.matrix.sum() == pytest.approx(norm**2, rel=1e-10)
+
+
 def test_similarity_is_of_the_means_and_not_of_the_norms() -> None:
     rng = np.random.default_rng(75)
     states = rng.standard_normal((3, 5, 4))
@@ -151,5 +201,15 @@ def test_what_cannot_be_used_is_refused() -> None:
         kpf.accumulated_contribution_cosines([1.0])
     with pytest.raises(InputError, match="same tasks"):
         kpf.accumulated_contribution_cosines([found, kpf.interference(lin, error, [0, 0, 0])])
+    with pytest.raises(InputError, match="times must increase"):
+        kpf.accumulated_contribution_cosines([found, found], times=[1, 1])
+    with pytest.raises(InputError, match="times must have shape"):
+        kpf.accumulated_contribution_cosines([found, found], times=[1])
+    with pytest.raises(InputError, match="weights or times, not both"):
+        kpf.accumulated_contribution_cosines([found], [1.0], times=[1])
+    with pytest.raises(InputError, match=r"readout\['weight'\] must have shape"):
+        kpf.interference(lin, error, IDS, readout=readout_of(5))
+    with pytest.raises(InputError, match="errors must have shape"):
+        kpf.interference(lin, error, IDS, readout=readout_of(4))
     with pytest.raises(InputError, match="weights must have shape"):
         kpf.accumulated_contribution_cosines([found], [1.0, 2.0])
