@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kpflow_numerics import cli
+from kpflow_numerics.analysis import INTERFERENCE
 from kpflow_numerics.cells import CELLS
 from kpflow_numerics.store import RunFile
 from kpflow_numerics.tasks import TASKS
@@ -44,6 +45,7 @@ def test_the_words_are_those_of_the_library() -> None:
     assert set(cli.CELL_KINDS) == set(CELLS)
     words = {flag: accepted for flag, _, accepted, _ in cli.CHOICE_FLAGS}
     assert set(words["--optimizer"]) == set(OPTIMIZERS)
+    assert words["--interference"] == INTERFERENCE
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What combines several operators or checkpoints."""
 
-from .accumulated_contributions import accumulated_contribution_cosines
+from .accumulated_contributions import ContributionIntegral, accumulated_contribution_cosines
 from .checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank, analyze_network
+from .checkpoint_interference import INTERFERENCE, CheckpointInterference
 from .failure_signs import FailureSign, SignThresholds, check_thresholds, failure_signs
 from .fundamental_solution import FundamentalSolution, VolterraOperator
 from .kronecker import SchmidtResult, core_cosine, schmidt_decomposition
@@ -25,7 +26,10 @@ from .validation import validate
 __all__ = [
     "DEFAULT_QUANTITIES",
     "DEFAULT_RECIPES",
+    "INTERFERENCE",
     "QUANTITIES",
+    "CheckpointInterference",
+    "ContributionIntegral",
     "FailureSign",
     "FundamentalSolution",
     "InterferenceResult",

@@ -35,6 +35,12 @@ from ..spectral import (
 from ..tasks import Task, TrialBatch
 from ..training import MeanSquaredError, apply_readout
 from ..trajectory import Trajectory, simulate
+from .accumulated_contributions import ContributionIntegral
+from .checkpoint_interference import (
+    INTERFERENCE,
+    CheckpointInterference,
+    interference_of_checkpoint,
+)
 from .lyapunov import LyapunovResult
 from .modes import mode_courses
 from .principal_components import principal_components
@@ -118,6 +124,8 @@ class NetworkAnalysis:
     lyapunov : dict of str to ndarray, shape (N,)
         ``"exponents"``, descending, with ``"lower"``, ``"upper"`` and ``"standard_errors"``; empty
         where they were not asked for.
+    interference : CheckpointInterference or None
+        How tasks or conditions interfere; None where there are fewer than two, or no readout.
     """
 
     iteration: int
@@ -134,6 +142,7 @@ class NetworkAnalysis:
     n_products: dict[str, int]
     quantities: tuple[OperatorQuantity, ...] = ()
     lyapunov: dict[str, FloatArray] = field(default_factory=dict)
+    interference: CheckpointInterference | None = None
 
     def quantity(self, name: str, *operators: str) -> Estimate:
         """Return a quantity by its name and its operators, in any order.
@@ -184,6 +193,8 @@ def analyze_network(
     recipes: Mapping[str, Sequence[str]] = DEFAULT_RECIPES,
     spectra: Sequence[str] = ("K", "P", "NTK"),
     quantities: Sequence[str] = DEFAULT_QUANTITIES,
+    interference: str = "tasks",
+    contributions: ContributionIntegral | None = None,
     n_eigenpairs: int = 20,
     n_modes: int = 3,
     tolerance: float = 1e-6,
@@ -222,6 +233,11 @@ def analyze_network(
         exponents and the Kaplan-Yorke dimension). The first three are the default, whose closed
         forms the ranks need anyway; an alignment whose closed form takes more than 5e9 flops is
         sampled with 30 products.
+    interference : {"tasks", "conditions", "none"}
+        Between what interference is found: tasks, where the batch has trials of several, or rows
+        of its condition table. It needs a readout, and is exact.
+    contributions : ContributionIntegral, optional
+        What adds up the tasks' contributions over calls in the order of the iterations.
     n_eigenpairs : int
         Leading eigenpairs of K, P P* and the NTK, at most the rank that each can have. More of
         them narrow the bounds of the NTK's rank.
@@ -277,6 +293,7 @@ def analyze_network(
     for name in spectra:
         check_choice(name, "an operator of spectra", DEFAULT_RECIPES)
     wanted_quantities = check_quantities(quantities)
+    check_choice(interference, "interference", INTERFERENCE)
     generator = check_rng(rng)
     trajectory = simulate(cell, params, batch.inputs, h0)
     evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout)
@@ -331,6 +348,10 @@ def analyze_network(
         if name in pairs
     }
     components = principal_components(trajectory.hidden, 3)
+    interferes = None if readout is None else interference_of_checkpoint(
+        linearization, check_readout(readout, cell.n_units), batch, interference,
+        integral=contributions, iteration=iteration, max_memory=max_memory,
+    )  # fmt: skip
     return NetworkAnalysis(
         iteration=iteration,
         evaluation_loss=evaluation_loss,
@@ -346,6 +367,7 @@ def analyze_network(
         n_products=products,
         quantities=tuple(numbers),
         lyapunov=_exponents(exponents),
+        interference=interferes,
     )
 
 

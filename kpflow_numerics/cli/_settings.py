@@ -40,6 +40,12 @@ CHOICE_FLAGS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("--cell", "cell.kind", CELL_KINDS, "cell"),
     ("--optimizer", "training.optimizer", ("adam", "momentum", "sgd"), "optimiser"),
     ("--dtype", "training.dtype", ("float64", "float32"), "precision"),
+    (
+        "--interference",
+        "analysis.interference",
+        ("tasks", "conditions", "none"),
+        "between what interference is measured",
+    ),
 )
 
 
@@ -81,16 +87,20 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add_assignments(group)
 
 
-def add_setting_flags(group: Any) -> None:
-    """Add a flag for each of the common settings."""
+def add_setting_flags(group: Any, tables: str = "") -> None:
+    """Add a flag for each of the common settings, or for those of one table."""
     defaults = default_settings()
     for flag, key, words, text in CHOICE_FLAGS:
-        group.add_argument(
-            flag, dest=key, choices=words, help=f"{text} [{defaults[key]}]",
-            metavar=flag.removeprefix("--").upper(),
-        )  # fmt: skip
+        if key.startswith(tables):
+            group.add_argument(
+                flag, dest=key, choices=words, help=f"{text} [{defaults[key]}]",
+                metavar=flag.removeprefix("--").upper(),
+            )  # fmt: skip
     for flag, key, kind, text in SETTING_FLAGS:
-        group.add_argument(flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N")
+        if key.startswith(tables):
+            group.add_argument(
+                flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N"
+            )
 
 
 def add_assignments(group: Any) -> None:

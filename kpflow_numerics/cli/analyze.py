@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ._settings import (
-    SETTING_FLAGS,
     TASK_NAMES,
     add_assignments,
     add_command,
-    default_settings,
+    add_setting_flags,
     given_settings,
     run_path,
     settings_of_flags,
@@ -41,12 +40,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace existing results, figures and report"
     )
-    defaults = default_settings()
-    for flag, key, kind, text in SETTING_FLAGS:
-        if key.startswith("analysis."):
-            parser.add_argument(
-                flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N"
-            )
+    add_setting_flags(parser, "analysis.")
     add_assignments(parser)
     add_network_flags(parser)
     parser.set_defaults(command=_analyze)

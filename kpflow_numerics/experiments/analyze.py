@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from .._validation import check_integer
-from ..analysis import DEFAULT_QUANTITIES, DEFAULT_RECIPES, NetworkAnalysis, analyze_network
+from ..analysis import (
+    DEFAULT_QUANTITIES,
+    DEFAULT_RECIPES,
+    ContributionIntegral,
+    NetworkAnalysis,
+    analyze_network,
+)
 from ..store import RunFile
 from .progress import Progress, Silent
 
@@ -21,6 +27,7 @@ def analyze(
     spectra: Sequence[str] = ("K", "NTK"),
     recipes: Mapping[str, Sequence[str]] = DEFAULT_RECIPES,
     quantities: Sequence[str] = DEFAULT_QUANTITIES,
+    interference: str = "tasks",
     n_eigenpairs: int = 20,
     max_memory: int = 4 * 2**30,
     progress: Progress | None = None,
@@ -42,6 +49,9 @@ def analyze(
         Recipes of effective rank for each operator, as :func:`analyze_network` takes them.
     quantities : sequence of str
         What is found beside the ranks, as :func:`analyze_network` takes it.
+    interference : {"tasks", "conditions", "none"}
+        Between what interference is found: tasks, where the run has several, or rows of the
+        evaluation batch's condition table.
     n_eigenpairs : int
         Leading eigenpairs of each operator.
     max_memory : int
@@ -68,6 +78,7 @@ def analyze(
         batch = file.evaluation_batch
         if n_trials is not None and n_trials != batch.n_trials:
             batch = file.task.evaluation_batch(n_trials)
+        contributions = ContributionIntegral()
         chosen = _equally_spaced(file.n_checkpoints, n_checkpoints)
         with shown.stage("analysis", len(chosen)) as stage:
             for index in chosen:
@@ -83,6 +94,8 @@ def analyze(
                         spectra=spectra,
                         recipes=recipes,
                         quantities=quantities,
+                        interference=interference,
+                        contributions=contributions,
                         n_eigenpairs=n_eigenpairs,
                         max_memory=max_memory,
                     )

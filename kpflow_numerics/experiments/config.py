@@ -52,7 +52,8 @@ class AnalysisSettings:
 
     `recipes` are those of the effective ranks of K, P and the NTK; without any, each operator has
     its own (see :data:`~kpflow_numerics.analysis.DEFAULT_RECIPES`). `quantities` are what
-    :func:`~kpflow_numerics.analyze_network` finds beside the ranks.
+    :func:`~kpflow_numerics.analyze_network` finds beside the ranks, `interference` between what it
+    looks for interference: ``"tasks"``, ``"conditions"`` or ``"none"``.
     """
 
     n_trials: int = 20
@@ -67,6 +68,7 @@ class AnalysisSettings:
         "rank-over-time",
         "retained-directions",
     )
+    interference: str = "tasks"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .._errors import InputError
 from .._validation import check_choice
 from ..analysis import (
     DEFAULT_RECIPES,
+    INTERFERENCE,
     QUANTITIES,
     FailureSign,
     NetworkAnalysis,
@@ -263,6 +264,7 @@ def analyze_as(
         n_trials=settings.n_trials,
         recipes=recipes_of(settings),
         quantities=settings.quantities,
+        interference=settings.interference,
         n_eigenpairs=settings.n_eigenpairs,
         max_memory=int(settings.max_memory_gib * 2**30),
         progress=progress,
@@ -292,6 +294,7 @@ def check_analysis(settings: AnalysisSettings) -> None:
     recipes_of(settings)
     for quantity in settings.quantities:
         check_choice(quantity, "analysis.quantities", QUANTITIES)
+    check_choice(settings.interference, "analysis.interference", INTERFERENCE)
 
 
 def wanted_analysis(path: str | Path, given: Mapping[str, Any]) -> AnalysisSettings:

@@ -15,9 +15,11 @@ import numpy as np
 from .._typing import Array, FloatArray
 from .._validation import InputError, InputTypeError
 from ..analysis.checkpoint import NetworkAnalysis, OperatorRank
+from ..analysis.checkpoint_interference import CheckpointInterference
 from ..analysis.quantities import OperatorQuantity
 from ._estimates import ABSENT as _ABSENT
 from ._estimates import read_estimates, write_estimates
+from ._interference import check_interference, read_interference, write_interference
 from ._variables import add_coordinate, add_dimension, add_variable, read_text, replace_group
 
 _RANK_DIMS = ["checkpoint", "operator", "recipe"]
@@ -66,6 +68,7 @@ def check_analyses(analyses: Iterable[NetworkAnalysis]) -> list[NetworkAnalysis]
             "analyses must all be of one evaluation batch; their trials, steps and components are "
             f"{sorted(shapes)}."
         )
+    check_interference(checked)
     return sorted(checked, key=lambda analysis: analysis.iteration)
 
 
@@ -102,6 +105,7 @@ def write_analyses(file: h5py.File, analyses: Sequence[NetworkAnalysis]) -> None
     _write_exponents(group, analyses)
     _write_spectra(group, analyses, operators)
     _write_modes(group, analyses, operators)
+    write_interference(group, analyses)
 
 
 def read_analyses(file: h5py.File) -> list[NetworkAnalysis]:
@@ -114,13 +118,19 @@ def read_analyses(file: h5py.File) -> list[NetworkAnalysis]:
     values = {
         name: read_text(item) if h5py.check_string_dtype(item.dtype) else item[()]
         for name, item in group.items()
-        if not item.is_scale and name not in ("quantity_name", "quantity_operators")
+        if isinstance(item, h5py.Dataset)
+        and not item.is_scale
+        and name not in ("quantity_name", "quantity_operators")
     }
     return [
         _read_analysis(
-            {name: array[row] for name, array in values.items()}, operators, recipes, quantities
+            {name: array[row] for name, array in values.items()},
+            operators,
+            recipes,
+            quantities,
+            interference,
         )
-        for row in range(len(values["iteration"]))
+        for row, interference in enumerate(read_interference(group))
     ]
 
 
@@ -291,6 +301,7 @@ def _read_analysis(
     operators: list[str],
     recipes: list[str],
     quantities: Sequence[tuple[str, tuple[str, ...]]],
+    interference: CheckpointInterference | None,
 ) -> NetworkAnalysis:
     return NetworkAnalysis(
         iteration=int(row["iteration"]),
@@ -322,6 +333,7 @@ def _read_analysis(
         },
         quantities=_read_quantities(row, quantities),
         lyapunov=_read_exponents(row),
+        interference=interference,
     )
 
 

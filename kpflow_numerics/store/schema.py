@@ -11,15 +11,16 @@
                       (checkpoint); params, readout and optimizer hold (checkpoint, ...)
     /evaluation       inputs, targets (trial, time, ...), mask, task ids, conditions (trial)
     /analysis         ranks (checkpoint, operator, recipe) and quantities (checkpoint, quantity)
-                      with bounds; Lyapunov exponents; spectra, modes, components
+                      with bounds; Lyapunov exponents; spectra, modes, components; interference
+                      holds (checkpoint, task, other_task), and may be absent
     /validation       error, threshold, passed (check)
     /signs            number, threshold, verdict (sign) and course (sign, checkpoint); may be absent
 
 What a checkpoint is counts only once its iteration stands in ``/checkpoints/iteration``, which is
 written last.
 
-Version 2 added quantities and Lyapunov exponents to ``/analysis``. Files of version 1 are read, and
-become version 2 when analyses are written to them.
+Version 2 added quantities and Lyapunov exponents to ``/analysis``, version 3 the interference of
+tasks. Files of versions 1 and 2 are read, and become version 3 when analyses are written to them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .. import __version__
 from .._validation import InputError
 
 SCHEMA_NAME = "kpflow_numerics run"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RUN_ID = "run_id"
 
 _REQUIRED = (RUN_ID, "network", "task", "provenance", "training", "checkpoints")

@@ -8,6 +8,7 @@ import numpy as np
 
 import kpflow_numerics as kpf
 from kpflow_numerics.analysis.checkpoint import NetworkAnalysis, OperatorRank
+from kpflow_numerics.analysis.checkpoint_interference import CheckpointInterference
 from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.results import Check, Checkpoint, Cost, Estimate, ValidationReport
 
@@ -82,7 +83,23 @@ def make_analysis(iteration: int, *, n_trials: int = 6, bare: bool = False) -> N
             name: rng.standard_normal(4)
             for name in ("exponents", "lower", "upper", "standard_errors")
         },
+        interference=None if bare or iteration % 3 == 1 else make_interference(rng),
     )  # fmt: skip
+
+
+def make_interference(rng: np.random.Generator) -> CheckpointInterference:
+    """Return the interference of two tasks, one of which may have no direction."""
+    gradients = {name: rng.standard_normal((5, 2)) for name in ("weight_hh", "readout/bias")}
+    parts = {name: columns.T @ columns for name, columns in gradients.items()}
+    drawn = {
+        name: rng.uniform(-1, 1, (2, 2))
+        for name in (
+            "contribution_cosines", "accumulated_contribution_cosines",
+            "output_contribution_cosines", "state_similarity",
+        )
+    }  # fmt: skip
+    drawn["state_similarity"][0] = np.nan
+    return CheckpointInterference(("pro", "anti – 2"), parts["weight_hh"], parts, **drawn)
 
 
 def _estimate(rng: np.random.Generator, operator: str, recipe: str) -> Estimate:

@@ -46,6 +46,10 @@ def path(tmp_path):
     return tmp_path / "run.h5"
 
 
+def with_other_tasks(analysis, **changes):
+    return replace(analysis, interference=replace(analysis.interference, **changes))
+
+
 def commit_iterations(recorder, first, last, every=5):
     """Record iterations and commit checkpoints as training does."""
     for iteration in range(first, last + 1):
@@ -326,8 +330,8 @@ class TestAnalyses:
             wasted.append(path.stat().st_size - 2 * small)
         assert (max(wasted) < 2**20) is consolidates
 
-    def test_a_file_of_schema_1_is_read_and_becomes_schema_2_with_new_analyses(self, path):
-        old = replace(make_analysis(3), quantities=(), lyapunov={})
+    def test_a_file_of_schema_1_is_read_and_becomes_schema_3_with_new_analyses(self, path):
+        old = replace(make_analysis(3), quantities=(), lyapunov={}, interference=None)
         with create(path) as file:
             file.write_analyses([old])
         with h5py.File(path, "r+") as file:
@@ -340,7 +344,38 @@ class TestAnalyses:
             file.write_analyses([make_analysis(3)])
             assert_equal_results(file.analyses[0], make_analysis(3))
         with h5py.File(path, "r") as file:
-            assert file.attrs["schema_version"] == 2
+            assert file.attrs["schema_version"] == 3
+
+    def test_a_file_of_schema_2_is_read_and_becomes_schema_3_with_new_analyses(self, path):
+        with create(path) as file:
+            file.write_analyses([make_analysis(3), make_analysis(5)])
+        with h5py.File(path, "r+") as file:
+            del file["analysis/interference"]
+            file.attrs["schema_version"] = 2
+        with RunFile.open(path, "r+") as file:
+            for found, iteration in zip(file.analyses, (3, 5), strict=True):
+                old = replace(make_analysis(iteration), interference=None)
+                assert_equal_results(found, old)
+            file.write_analyses([make_analysis(3)])
+            assert_equal_results(file.analyses[0], make_analysis(3))
+        with h5py.File(path, "r") as file:
+            assert file.attrs["schema_version"] == 3
+
+    def test_a_changed_number_of_the_interference_is_seen(self, path):
+        with create(path) as file:
+            file.write_analyses([make_analysis(3)])
+        with h5py.File(path, "r+") as file:
+            file["analysis/interference/by_parameter"][0, 1, 0, 1] += 1e-12
+        with RunFile.open(path) as file, pytest.raises(AssertionError, match="readout/bias"):
+            assert_equal_results(file.analyses[0], make_analysis(3))
+
+    def test_analyses_with_and_without_interference_stand_beside_each_other(self, path):
+        held = [make_analysis(iteration) for iteration in (0, 1, 3)]
+        assert held[1].interference is None
+        with create(path) as file:
+            file.write_analyses(held)
+            for found, wanted in zip(file.analyses, held, strict=True):
+                assert_equal_results(found, wanted)
 
     def test_quantities_carry_their_errors_as_ancillary_variables(self, path):
         with create(path) as file:
@@ -362,6 +397,16 @@ class TestAnalyses:
                 [make_analysis(3), make_analysis(4, n_trials=5)],
                 InputError,
                 "must all be of one evaluation batch",
+            ),
+            (
+                [make_analysis(3), with_other_tasks(make_analysis(5), names=("pro", "delay"))],
+                InputError,
+                "interference of the same tasks; got pro, anti – 2 and pro, delay",
+            ),
+            (
+                [make_analysis(3), with_other_tasks(make_analysis(5), by_parameter={})],
+                InputError,
+                "interference of the same parameters",
             ),
             (
                 [replace(make_analysis(3), quantities=make_analysis(3).quantities[:1] * 2)],
@@ -427,7 +472,7 @@ class TestConsolidation:
     def test_it_changes_nothing_but_the_size(self, path, monkeypatch):
         self.fill(path)
         with RunFile.open(path, "r+") as file:
-            n_trials = 4000
+            n_trials = 8000
             file.write_analyses([make_analysis(5, n_trials=n_trials)])
             grown = path.stat().st_size
             monkeypatch.setattr(RunFile, "_consolidate", lambda self: None)
@@ -566,7 +611,7 @@ class TestOpening:
         create(path).close()
         with h5py.File(path, "r+") as file:
             file.attrs["schema_version"] = 99
-        with pytest.raises(InputError, match=r"schema version 99; .*up to 2\. Update"):
+        with pytest.raises(InputError, match=r"schema version 99; .*up to 3\. Update"):
             RunFile.open(path)
 
     def test_a_part_is_missing(self, path):
@@ -765,6 +810,19 @@ class TestXarray:
         value = ranks.sel(checkpoint=7, operator="K", recipe="entropy").item()
         assert value == analysis.rank("K", "entropy").value
         assert np.isnan(ranks.sel(checkpoint=7, operator="P", recipe="entropy").item())
+
+    def test_interference_by_the_names_of_tasks(self, tree):
+        data = tree["analysis/interference"].dataset
+        held = make_analysis(0).interference
+        at = {"checkpoint": 0, "task": "pro", "other_task": "anti – 2"}
+        place = {name: at[name] for name in ("task", "other_task")}
+        for name in ("matrix", "cosines", "full_cosines", "contribution_cosines"):
+            found = data[name].isel(checkpoint=0).sel(place).item()
+            assert found == getattr(held, name)[0, 1], name
+        part = data["by_parameter"].isel(checkpoint=0).sel(parameter="readout/bias", **place)
+        assert part.item() == held.by_parameter["readout/bias"][0, 1]
+        assert data["present"].values.tolist() == [True, False]
+        assert np.isnan(data["matrix"].values[1]).all()
 
     def test_error_bars_are_linked(self, tree):
         data = tree["analysis"].dataset
