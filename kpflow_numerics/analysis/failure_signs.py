@@ -36,8 +36,8 @@ class SignThresholds:
         Directions in which the last step must still feel the first half of them. Below 0.1, of no
         direction as much as a tenth of the squared size is left.
     interference : float
-        What the mean cosine between the contributions to two tasks must not fall below, with the
-        sign turned. At 0.5 a step for one of two tasks of equal gradients undoes half of what a
+        What the mean cosine between the gradients of two tasks must not fall below, with the sign
+        turned. At 0.5 a step for one of two tasks of equal gradients undoes half of what a
         step for the other achieves.
     """
 
@@ -129,7 +129,8 @@ def failure_signs(
     thresholds : SignThresholds or mapping of str to float, optional
         Thresholds; what a mapping leaves out has its default.
     interference : sequence of (int, InterferenceResult), optional
-        For each iteration, how the tasks interfere; by default what the analyses hold.
+        For each iteration, how the tasks interfere; by default what the analyses hold, which those
+        of a multi-task run do.
 
     Returns
     -------
@@ -145,9 +146,9 @@ def failure_signs(
             rank between early and late steps, so that neither an early input nor a gradient crosses
             the trial.
         ``"tasks interfere"``
-            The mean over the analyses of the cosine between two tasks' contributions is, for the
-            pair where it is most negative, below minus ``interference``: learning one task
-            unlearns the other.
+            The mean over the analyses of the cosine between two tasks' gradients is, for the pair
+            where it is most negative, below minus ``interference``: learning one task unlearns the
+            other.
 
         A sign whose interval holds the threshold is undecided; one whose number is not at hand
         says why.
@@ -183,7 +184,7 @@ def failure_signs(
         interference = [
             (analysis.iteration, held)
             for analysis in found
-            if (held := getattr(analysis, "interference", None)) is not None
+            if (held := analysis.interference) is not None
         ]
     return (
         _k_rank(found, limits.k_rank),
@@ -276,7 +277,7 @@ def _forgetting(analyses: Sequence[NetworkAnalysis], threshold: float) -> Failur
 
 def _interference(results: Sequence[tuple[int, Any]], threshold: float) -> FailureSign:
     meaning = (
-        "minus the mean cosine over training between two tasks' contributions, for the pair that "
+        "minus the mean cosine over training between two tasks' gradients, for the pair that "
         "interferes most; if it is high, learning one task unlearns the other"
     )
 
