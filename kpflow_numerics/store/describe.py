@@ -13,6 +13,7 @@ from ..results import Checkpoint, Estimate, format_bytes
 from .run_file import RunFile
 
 _LABEL_WIDTH = 13
+_MOST_PAIRS = 10
 
 
 def describe_run(path: str | Path) -> str:
@@ -55,6 +56,7 @@ def describe_run(path: str | Path) -> str:
             *_network(file),
             *_training(file),
             *_ranks(file),
+            *_interference(file),
             *_signs(file),
             *_validation(file),
             *_provenance(file),
@@ -175,6 +177,25 @@ def _ranks(file: RunFile) -> list[str]:
     if incomplete:
         lines.append(_line("attention", f"spectra are not complete: {', '.join(incomplete)}"))
     return lines
+
+
+def _interference(file: RunFile) -> list[str]:
+    held = [analysis for analysis in file.analyses if analysis.interference is not None]
+    if not held:
+        return []
+    ends = held[:1] if len(held) == 1 else [held[0], held[-1]]
+    found = [end.interference for end in ends if end.interference is not None]
+    pairs = list(itertools.combinations(range(len(found[0].names)), 2))
+    # A task without errors has no direction, and its cosines are NaN: those come last.
+    pairs.sort(key=lambda pair: np.nan_to_num(found[-1].cosines[pair], nan=2.0))
+    rows = [("", *(f"iteration {end.iteration:,}" for end in ends))]
+    for i, j in pairs[:_MOST_PAIRS]:
+        words = f"{found[0].names[i]} and {found[0].names[j]}"
+        rows.append((words, *(f"{each.cosines[i, j]:.3f}" for each in found)))
+    text = f"cosines between the gradients of {len(found[0].names)} tasks or conditions"
+    if len(pairs) > _MOST_PAIRS:
+        text += f", the {_MOST_PAIRS} least of {len(pairs)}"
+    return [_line("interference", text), "", *_table(rows), ""]
 
 
 def _rank_text(estimate: Estimate) -> str:

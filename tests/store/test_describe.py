@@ -109,3 +109,41 @@ def test_a_cell_with_code_of_its_own(path):
 def test_no_such_file(path):
     with pytest.raises(InputError, match="There is no run file"):
         describe_run(path)
+
+
+def test_the_interference_of_tasks_is_told_worst_first(path):
+    analyses = [make_analysis(i) for i in (0, 1, 3)]
+    with RunFile.create(path, cell=CELL, task=TASK) as file:
+        file.commit(make_checkpoint(0))
+        file.write_analyses(analyses)
+    lines = describe_run(path).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("interference"))
+    assert "gradients of 2 tasks" in lines[place]
+    assert lines[place + 2].split() == ["iteration", "0", "iteration", "3"]
+    numbers = [f"{analyses[i].interference.cosines[0, 1]:.3f}" for i in (0, 2)]
+    assert lines[place + 3].split() == ["pro", "and", "anti", "–", "2", *numbers]
+
+
+def test_many_conditions_are_cut_short_and_those_without_direction_come_last(path):
+    names = tuple(f"c{i}" for i in range(7))
+    matrix = np.diag(np.r_[np.ones(6), 0.0])
+    matrix[2, 4] = matrix[4, 2] = -0.5
+    held = replace(
+        make_analysis(0).interference, names=names, matrix=matrix, by_parameter={"w": matrix},
+        contribution_cosines=matrix, accumulated_contribution_cosines=matrix,
+        output_contribution_cosines=matrix, state_similarity=matrix,
+    )  # fmt: skip
+    with RunFile.create(path, cell=CELL, task=TASK) as file:
+        file.commit(make_checkpoint(0))
+        file.write_analyses([replace(make_analysis(0), interference=held)])
+    text = describe_run(path)
+    assert "the 10 least of 21" in text
+    assert "c2 and c4  -0.500" in text
+    assert "nan" not in text
+
+
+def test_a_run_of_one_task_has_none(path):
+    with RunFile.create(path, cell=CELL, task=TASK) as file:
+        file.commit(make_checkpoint(0))
+        file.write_analyses([make_analysis(1)])
+    assert "interference" not in describe_run(path)
