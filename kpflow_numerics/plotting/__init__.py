@@ -1,6 +1,7 @@
 """Figures a paper could print: functions that take results and an Axes, and return the Axes."""
 
 from ._figures import run_figures, save_figures
+from ._interference import interference_course, interference_matrix, interference_parts
 from ._learning_rules import learning_rules
 from ._loss import History, accuracy, loss, read_history
 from ._modes import modes
@@ -20,6 +21,9 @@ __all__ = [
     "accuracy",
     "failure_sign",
     "inline_svg",
+    "interference_course",
+    "interference_matrix",
+    "interference_parts",
     "learning_rules",
     "loss",
     "lyapunov_spectrum",

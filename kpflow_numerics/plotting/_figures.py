@@ -18,6 +18,7 @@ from ._axes import (
     new_figure,
 )
 from ._conditions import TrialColours, trial_colours
+from ._interference import interference_course, interference_matrix
 from ._loss import History, accuracy, loss, read_history
 from ._modes import draw_course, mode_title
 from ._quantities import lyapunov_spectrum, quantity_dynamics
@@ -59,8 +60,8 @@ def save_figures(
     list of Path
         The files: ``training`` (loss and accuracy), ``ranks`` (of the operators over training),
         ``ranks-K-recipes``, ``ranks-published`` (by the recipe of the published Figure 4),
-        ``alignments`` over training, ``lyapunov`` (the exponents),
-        ``spectra``, ``modes`` and ``trajectories``.
+        ``alignments`` over training, ``lyapunov`` (the exponents), ``interference`` of tasks (their
+        matrices) and ``interference-courses``, ``spectra``, ``modes`` and ``trajectories``.
         What needs several checkpoints, or a history of training, is left out where there is none.
 
     Raises
@@ -138,6 +139,11 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
                 yield "ranks-published", _single(partial(rank_dynamics, recipe=PUBLISHED), record)
             if any(entry.name == "alignment" for a in record.analyses for entry in a.quantities):
                 yield "alignments", _single(quantity_dynamics, record)
+        held = Record(tuple(each for each in record.analyses if each.interference is not None))
+        if held.analyses:
+            yield "interference", _interference(held)
+        if len(held.analyses) > 1:
+            yield "interference-courses", _interference_courses(held)
         if record.analysis(-1).lyapunov:
             yield "lyapunov", _single(lyapunov_spectrum, record)
         if record.analysis(-1).spectra:
@@ -176,6 +182,33 @@ def _spectra(record: Record) -> Figure:
     for index, ax in zip((0, -1), panels, strict=True):
         spectra(record, index=index, key=False, ax=ax)
         ax.set_title(f"iteration {record.analysis(index).iteration}")
+        ax.label_outer()
+    draw_legend(figure, labelled_handles(panels))
+    return figure
+
+
+def _interference(record: Record) -> Figure:
+    """Return the matrices of gradients and of mean states at the first and last analysis."""
+    ends = (0, -1) if len(record.analyses) > 1 else (-1,)
+    figure = new_figure(PAGE_WIDTH, 2.9 * len(ends))
+    panels = figure.subplots(len(ends), 2, squeeze=False)
+    for row, index in zip(panels, ends, strict=True):
+        for quantity, ax in zip(("gradients", "states"), row, strict=True):
+            interference_matrix(record, quantity=quantity, index=index, ax=ax)
+            ax.set_title(f"{ax.get_title()}, iteration {record.analysis(index).iteration}")
+    return figure
+
+
+def _interference_courses(record: Record) -> Figure:
+    """Return a panel each for gradients, accumulated moves and mean states, with one key."""
+    figure = new_figure(PAGE_WIDTH, 2.6)
+    panels = figure.subplots(1, 3, sharey=True)
+    for quantity, ax in zip(
+        ("gradients", "accumulated-contributions", "states"), panels, strict=True
+    ):
+        interference_course(record, quantity=quantity, key=False, ax=ax)
+        ax.set_title(ax.get_ylabel().partition("\n")[2])
+        ax.set_ylabel("Cosine between tasks")
         ax.label_outer()
     draw_legend(figure, labelled_handles(panels))
     return figure

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kpflow_numerics.analysis import FailureSign
+from kpflow_numerics.analysis import CheckpointInterference, FailureSign
 from kpflow_numerics.analysis.checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank
 from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.cells import VanillaRNN
@@ -75,6 +75,24 @@ def make_analysis(
         ),
     }
     return NetworkAnalysis(**(fields | changes))
+
+
+def make_interference(
+    iteration: int = 0, names: tuple[str, ...] = ("pro", "anti", "delay"), seed: int = 33
+) -> CheckpointInterference:
+    """Return an interference of tasks whose numbers follow from its iteration and seed."""
+    generator = np.random.default_rng([seed, iteration])
+    count = len(names)
+
+    def drawn() -> np.ndarray:
+        columns = generator.standard_normal((4, count))
+        columns /= np.linalg.norm(columns, axis=0)
+        return columns.T @ columns
+
+    parts = {name: 2.0 * drawn() for name in ("weight_hh", "weight_ih", "readout/weight")}
+    return CheckpointInterference(
+        names, parts["weight_hh"] + parts["weight_ih"], parts, drawn(), drawn(), drawn(), drawn()
+    )
 
 
 def make_exponents(n_units: int = 7) -> dict[str, np.ndarray]:

@@ -1,22 +1,31 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from kpflow_numerics._validation import InputError
 from kpflow_numerics.analysis import FailureSign
 from kpflow_numerics.analysis.checkpoint import OperatorRank
 from kpflow_numerics.analysis.quantities import OperatorQuantity
-from kpflow_numerics.experiments.report import _figures, report_html, write_report
+from kpflow_numerics.experiments.report import _figures, _interference, report_html, write_report
 from kpflow_numerics.experiments.report._html import Markup, element, join, table
+from kpflow_numerics.experiments.report._interference import interference_panels
 from kpflow_numerics.experiments.report._numbers import number
 from kpflow_numerics.experiments.report._panels import report_panels
 from kpflow_numerics.experiments.report._provenance import flatten
 from kpflow_numerics.experiments.report._section import OPERATORS
 from kpflow_numerics.results import Check, Cost, ValidationReport
-from tests.cases.analyses import FakeRun, estimate, make_analysis, make_exponents
+from tests.cases.analyses import (
+    FakeRun,
+    estimate,
+    make_analysis,
+    make_exponents,
+    make_interference,
+)
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 HOSTILE = "<script>alert(\"x\")</script> & 'quoted'"
@@ -255,6 +264,56 @@ def test_signs_stand_before_the_figures_with_their_numbers() -> None:
 
 def test_signs_that_were_not_looked_for_have_no_section(page) -> None:
     assert "Signs of trouble" not in Document(page).text
+
+
+def test_interference_has_its_table_and_figures() -> None:
+    analyses = [make_analysis(k, interference=make_interference(k)) for k in (0, 20, 40)]
+    run = FakeRun(analyses=analyses, losses=[])
+    page = report_html(run)
+    document = Document(page)
+    assert document.faults == []
+    first, middle, last = (each.interference for each in analyses)
+    pairs = sorted([(0, 1), (0, 2), (1, 2)], key=lambda pair: last.cosines[pair])
+    places = []
+    for pair in pairs:
+        course = [each.cosines[pair] for each in (first, middle, last)]
+        numbers = [
+            course[0], min(course), course[-1], last.full_cosines[pair],
+            last.contribution_cosines[pair], last.accumulated_contribution_cosines[pair],
+            last.output_contribution_cosines[pair], last.state_similarity[pair],
+        ]  # fmt: skip
+        names = f"{last.names[pair[0]]}, {last.names[pair[1]]}"
+        row = " ".join([names, *(f"{value:.3f}" for value in numbers)])
+        places.append(document.text.index(row))
+    assert places == sorted(places)
+    figures = re.findall(r'aria-label="[^"]*"', page)
+    assert sum("Cosines between" in each or "Parts of" in each for each in figures) == 11
+    assert [panel.caption.split()[-1] for panel in interference_panels(analyses)[3:6]] == [
+        "0.", "20.", "40.",
+    ]  # fmt: skip
+    order = [document.text.rindex(word) for word in ("Hidden states", "Parts of", "Numbers")]
+    assert order == sorted(order)
+
+
+def test_interference_of_many_conditions_is_cut_short_and_unknown_numbers_are_dashes(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(_interference, "interference_panels", lambda _: [])
+    held = make_interference(0, tuple("abcdefg"))
+    matrix = held.matrix.copy()
+    matrix[2] = matrix[:, 2] = 0.0
+    run = FakeRun(analyses=[make_analysis(interference=replace(held, matrix=matrix))], losses=[])
+    text = Document(report_html(run)).text
+    assert "The 15 least of 21 pairs" in text
+    assert "c, " not in text
+    few = replace(make_interference(), matrix=np.diag([1.0, 1.0, 0.0]))
+    text = Document(report_html(FakeRun(analyses=[make_analysis(interference=few)]))).text
+    assert "pro, delay – – –" in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_a_run_of_one_task_has_no_interference(page) -> None:
+    assert "Interference" not in Document(page).text
 
 
 def test_every_heading_is_in_the_contents(page) -> None:

@@ -16,6 +16,7 @@ from ._checks import validation_sections
 from ._figures import figure_sections
 from ._file import check_free, write_page
 from ._html import Markup, element, page
+from ._interference import interference_sections
 from ._provenance import provenance_sections
 from ._section import Section, Subject
 from ._signs import sign_sections
@@ -28,6 +29,7 @@ MAIN_SECTIONS: tuple[Sections, ...] = (
     summary_sections,
     sign_sections,
     figure_sections,
+    interference_sections,
     number_sections,
     validation_sections,
 )
