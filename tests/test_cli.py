@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kpflow_numerics as kpf
 from kpflow_numerics import cli
 from kpflow_numerics.analysis import INTERFERENCE
 from kpflow_numerics.cells import CELLS
@@ -122,6 +124,46 @@ def test_the_main_job(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has files already" in capsys.readouterr().err
     assert kpflow("plot", str(run_file), "--output", "drawn") == 0
     assert len(list((here / "drawn").iterdir())) == len(figures)
+
+
+def test_a_multi_task_run_measures_interference(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*SMALL, "--trials", "8", "--set", "task.n_context=2"]
+    assert kpflow("run", "multi-task", *small, "--output", "m.h5") == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"Sign: tasks interfere: (not )?raised, -?\d", shown)
+    with RunFile.open("m.h5") as file:
+        batch, held = file.evaluation_batch, [each.interference for each in file.analyses]
+        wanted = []
+        for index in (0, 2, 3):
+            network = file.checkpoint(index)
+            trajectory = kpf.simulate(file.cell, network.params, batch.inputs)
+            error = kpf.state_error(trajectory, network.readout, batch.targets, mask=batch.mask)
+            lin = kpf.linearize(trajectory)
+            wanted.append(kpf.interference(lin, error, batch.task_ids, names=batch.task_names))
+        times = [analysis.iteration for analysis in file.analyses]
+        sign = file.signs[2]
+    assert times == [0, 20, 30]
+    accumulated = kpf.accumulated_contribution_cosines(wanted, times=times)
+    for found, expected, total in zip(held, wanted, accumulated, strict=True):
+        assert found.names == batch.task_names
+        np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.accumulated_contribution_cosines, total, atol=1e-9)
+    assert sign.estimate.value == pytest.approx(-np.mean([e.cosines for e in wanted], axis=0).min())
+    assert (here / "m" / "figures" / "interference.png").exists()
+    assert "Cosines between the tasks" in (here / "m" / "report.html").read_text(encoding="utf-8")
+    assert kpflow("info", "m.h5") == 0
+    assert "memory-pro and memory-anti" in capsys.readouterr().out
+
+    again = ["analyze", "m.h5", "--overwrite"]
+    assert kpflow(*again, "--set", "analysis.interference=units") == 2
+    assert "analysis.interference must be one of" in capsys.readouterr().err
+    (alone,) = kpf.analyze("m.h5", n_checkpoints=1, interference="conditions")
+    assert len(alone.interference.names) == 8
+    kpf.analyze("m.h5", n_checkpoints=1, interference="none")
+    with RunFile.open("m.h5") as file:
+        assert file.analyses[0].interference is None
 
 
 def test_more_iterations_are_added_when_asked(
