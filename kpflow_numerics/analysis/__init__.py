@@ -3,12 +3,14 @@
 from .accumulated_contributions import ContributionIntegral, accumulated_contribution_cosines
 from .checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank, analyze_network
 from .checkpoint_interference import INTERFERENCE, CheckpointInterference
+from .equilibria import FixedPoints, fixed_points
 from .failure_signs import FailureSign, SignThresholds, check_thresholds, failure_signs
 from .fundamental_solution import FundamentalSolution, VolterraOperator
 from .kronecker import SchmidtResult, core_cosine, schmidt_decomposition
 from .lyapunov import LyapunovResult, kaplan_yorke_dimension, lyapunov_exponents
 from .memory import rank_over_time, retained_directions
 from .modes import ModeCourses, mode_courses
+from .planting import plant_fixed_points
 from .principal_components import PrincipalComponents, principal_components
 from .quantities import DEFAULT_QUANTITIES, QUANTITIES, OperatorQuantity
 from .rank_bound import RankBound, rank_bounds
@@ -19,6 +21,7 @@ from .rule_alignments import (
     learning_rule_alignments,
     learning_rules,
 )
+from .spatial_temporal_rank import SpatialRank, spatial_rank, temporal_rank
 from .state_similarity import task_similarity
 from .task_interference import InterferenceResult, interference
 from .validation import validate
@@ -31,6 +34,7 @@ __all__ = [
     "CheckpointInterference",
     "ContributionIntegral",
     "FailureSign",
+    "FixedPoints",
     "FundamentalSolution",
     "InterferenceResult",
     "LearningRuleAlignments",
@@ -44,6 +48,7 @@ __all__ = [
     "RankBound",
     "SchmidtResult",
     "SignThresholds",
+    "SpatialRank",
     "VolterraOperator",
     "accumulated_contribution_cosines",
     "adam_preconditioner",
@@ -51,17 +56,21 @@ __all__ = [
     "check_thresholds",
     "core_cosine",
     "failure_signs",
+    "fixed_points",
     "interference",
     "kaplan_yorke_dimension",
     "learning_rule_alignments",
     "learning_rules",
     "lyapunov_exponents",
     "mode_courses",
+    "plant_fixed_points",
     "principal_components",
     "rank_bounds",
     "rank_over_time",
     "retained_directions",
     "schmidt_decomposition",
+    "spatial_rank",
     "task_similarity",
+    "temporal_rank",
     "validate",
 ]

@@ -303,7 +303,9 @@ def learning_rules(
     return rules
 
 
-def adam_preconditioner(optimizer: Adam, optimizer_state: OptimizerState) -> Params:
+def adam_preconditioner(
+    optimizer: Adam, optimizer_state: OptimizerState, *, readout: bool = False
+) -> Params:
     """Return Adam's diagonal preconditioner ``1 / (sqrt(v) / sqrt(1 - beta2^s) + epsilon)``.
 
     Parameters
@@ -312,11 +314,13 @@ def adam_preconditioner(optimizer: Adam, optimizer_state: OptimizerState) -> Par
         Its settings.
     optimizer_state : dict of str to ndarray
         What :meth:`Adam.update` returned, such as a checkpoint's ``optimizer_state``.
+    readout : bool
+        Whether to include those of a readout, ``"readout/weight"`` and ``"readout/bias"``.
 
     Returns
     -------
     dict of str to ndarray
-        For each parameter of the cell; those of the readout are left out.
+        For each parameter of the cell; those of the readout if asked for.
 
     Raises
     ------
@@ -356,7 +360,7 @@ def adam_preconditioner(optimizer: Adam, optimizer_state: OptimizerState) -> Par
     return {
         key.removeprefix(family): np.asarray(1.0 / (np.sqrt(v) / correction + optimizer.epsilon))
         for key, v in optimizer_state.items()
-        if key.startswith(family) and not key.startswith(f"{family}readout/")
+        if key.startswith(family) and (readout or not key.startswith(f"{family}readout/"))
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .._typing import ArrayLike, FloatArray, ParamsLike
-from .._validation import InputError, check_array
+from .._validation import InputError, InputTypeError, check_array
 from ..linearization import Linearization
 from ..operators import OutputSensitivity, Sensitivity
 from ..operators.base import check_linearization
@@ -67,6 +68,7 @@ def interference(
     *,
     names: Sequence[str] | None = None,
     readout: ParamsLike | None = None,
+    preconditioner: ParamsLike | None = None,
 ) -> InterferenceResult:
     """Return how the tasks that a network is trained on interfere.
 
@@ -87,6 +89,11 @@ def interference(
         ``weight (O, H)`` and ``bias (O,)`` of a readout that is trained with the cell: the
         gradients are those by all parameters, the kernel is that of the outputs,
         :class:`OutputKernel` of ``parameters="all"``.
+    preconditioner : mapping of str to array_like, optional
+        A diagonal M that the optimiser multiplies gradients by, such as
+        :func:`adam_preconditioner`: a non-negative array for each of the parameters, with a
+        readout also for ``"readout/weight"`` and ``"readout/bias"``. Inner products are then
+        ``<grad_i, M grad_j>``, and contributions ``S M S* err_i``.
 
     Returns
     -------
@@ -96,7 +103,8 @@ def interference(
     Raises
     ------
     InputError
-        If shapes disagree, an error is not finite, a task has no trial, or names are too few.
+        If shapes disagree, an error is not finite, a task has no trial, names are too few, or the
+        preconditioner lacks an array or has a negative entry.
     InputTypeError
         If an argument is of another kind.
 
@@ -137,7 +145,12 @@ def interference(
     if isinstance(names, str) or len(names) != n_tasks:
         raise InputError(f"names must be {n_tasks} names, one for each task; got {names!r}.")
     gradients = S.apply_adjoint(block)
+    if preconditioner is not None:
+        roots = _roots(preconditioner, slices, S.dtype)
+        gradients *= roots
     by_parameter = {name: gram(gradients[part]) for name, part in slices.items()}
+    if preconditioner is not None:
+        gradients *= roots
     matrix = np.sum(list(by_parameter.values()), axis=0)
     return InterferenceResult(
         tuple(str(name) for name in names),
@@ -164,3 +177,29 @@ def _blocks_of_tasks(
     ids = check_task_ids(task_ids, dims[0])
     belongs = np.equal.outer(ids, np.arange(int(ids.max()) + 1))
     return error[..., None] * belongs[:, None, None, :].astype(dtype)
+
+
+def _roots(
+    preconditioner: ParamsLike, slices: Mapping[str, slice], dtype: np.dtype[Any]
+) -> FloatArray:
+    """Return the square roots ``(p, 1)`` of a diagonal preconditioner."""
+    if not isinstance(preconditioner, Mapping):
+        raise InputTypeError(
+            "preconditioner must map the names of the parameters to arrays; got "
+            f"{type(preconditioner).__name__}."
+        )
+    if set(preconditioner) != set(slices):
+        raise InputError(
+            f"preconditioner must have an array for each of {', '.join(slices)}; it has "
+            f"{', '.join(str(name) for name in preconditioner) or 'none'}."
+        )
+    roots = np.empty((max(part.stop for part in slices.values()), 1), dtype)
+    for name, part in slices.items():
+        label = f"preconditioner[{name!r}]"
+        entries = check_array(
+            np.ravel(preconditioner[name]), label, (part.stop - part.start,), dtype=dtype
+        )
+        if entries.min() < 0:
+            raise InputError(f"{label} must not be negative; its least entry is {entries.min():g}.")
+        roots[part, 0] = np.sqrt(entries)
+    return roots

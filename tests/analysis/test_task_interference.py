@@ -145,6 +145,59 @@ def test_with_a_readout_it_is_the_kernel_of_the_outputs(case: CellCase) -> None:
     assert not np.allclose(by_cell, found.matrix)
 
 
+def test_a_preconditioner_weighs_the_gradients() -> None:
+    lin, error, _ = problem(RNN)
+    rng = np.random.default_rng(79)
+    shapes = lin.layout.shapes
+    M = {name: rng.uniform(0.0, 3.0, shape) for name, shape in shapes.items()}
+    found = kpf.interference(lin, error, IDS, preconditioner=M)
+    rule = kpf.PreconditionedKernel(lin, M)
+    columns = np.stack([error * (i == IDS)[:, None, None] for i in range(2)], -1)
+    flat = columns.reshape(-1, 2)
+    kernel = rule.to_dense()
+    close(found.matrix, flat.T @ kernel @ flat, RNN)
+    close(found.contributions.reshape(flat.shape), kernel @ flat, RNN)
+    close(sum(found.by_parameter.values()), found.matrix, RNN)
+    plain = kpf.interference(lin, error, IDS)
+    assert np.abs(found.cosines - plain.cosines).max() > 1e-3
+    ones = kpf.interference(lin, error, IDS, preconditioner={n: a * 0 + 1 for n, a in M.items()})
+    close(ones.matrix, plain.matrix, RNN)
+    with pytest.raises(InputError, match="for each of weight_ih, .*; it has weight_hh"):
+        kpf.interference(lin, error, IDS, preconditioner={"weight_hh": M["weight_hh"]})
+    with pytest.raises(InputError, match=r"\['weight_hh'\] must not be negative; .* is -1"):
+        kpf.interference(lin, error, IDS, preconditioner=M | {"weight_hh": -np.ones((4, 4))})
+    with pytest.raises(InputError, match=r"\['weight_hh'\] must have shape \(16,\)"):
+        kpf.interference(lin, error, IDS, preconditioner=M | {"weight_hh": np.ones(4)})
+    with pytest.raises(InputTypeError, match="preconditioner must map"):
+        kpf.interference(lin, error, IDS, preconditioner=np.ones(3))
+
+
+def test_the_move_of_adam_is_that_of_all_tasks_together() -> None:
+    """Where the moments have settled, a step of Adam moves the outputs as the sum of the tasks."""
+    task = kpf.MultiTask(n_context=2, n_stimulus=2, n_memory=2, n_response=2)
+    batch, cell = task.evaluation_batch(8), kpf.GRU(task.n_inputs, 8)
+    optimizer = kpf.Adam(1e-6, beta1=0.0, beta2=0.999)
+    params, readout = cell.init_params(rng=80), kpf.init_readout(8, task.n_outputs, rng=81)
+    both = params | {f"readout/{name}": array for name, array in readout.items()}
+    state = optimizer.init_state(both)
+    found = kpf.loss_and_gradient(cell, params, readout, batch)
+    gradients = found.params | {f"readout/{name}": array for name, array in found.readout.items()}
+    for _ in range(50):  # Always the same gradient, whose square the second moment is.
+        moved, state = optimizer.update(both, gradients, state)
+    M = kpf.adam_preconditioner(optimizer, state, readout=True)
+    trajectory = kpf.simulate(cell, params, batch.inputs)
+    error = kpf.output_error(trajectory, readout, batch.targets, mask=batch.mask)
+    lin = kpf.linearize(trajectory)
+    result = kpf.interference(lin, error, batch.task_ids, readout=readout, preconditioner=M)
+    after = kpf.simulate(cell, {name: moved[name] for name in params}, batch.inputs)
+    weights = {name: moved[f"readout/{name}"] for name in readout}
+    change = kpf.apply_readout(weights, after.hidden) - kpf.apply_readout(
+        readout, trajectory.hidden
+    )
+    predicted = -1e-6 * result.contributions.sum(axis=-1)
+    assert np.abs(change - predicted).max() <= 1e-3 * np.abs(predicted).max()
+
+
 def test_gradients_of_two_tasks_add_up_to_that_of_training() -> None:
     batch = kpf.MultiTask(n_context=2, n_stimulus=2, n_memory=2, n_response=2).evaluation_batch(8)
     cell, readout = kpf.LSTM(batch.n_inputs, 6), kpf.init_readout(6, batch.n_outputs, rng=77)
