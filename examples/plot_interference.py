@@ -7,8 +7,10 @@ every checkpoint the tangent kernel tells exactly what a step on one task does t
 the cosines of the states tell how alike the network treats them.
 
 Pairs with the same response (both Pro, or both Anti) are set against pairs with the same delay:
-which are alike in the kernel, which in the states, and from when on. The matrix on the right has
-the cosines of the tasks' gradients at the end of training, a negative one being interference.
+which are alike in the kernel, which in the states, and from when on. What each task has done to the
+states is added up for plain gradient descent and for the scales of Adam, which trains the network.
+Lines are means over seeds, bands their range. The matrix on the right has the cosines of the tasks'
+gradients at the end of training, a negative one being interference.
 """
 
 import sys
@@ -20,43 +22,51 @@ import kpflow_numerics as kpf
 
 SIZES = {
     "small": {"units": 12, "steps": 3, "iterations": 20, "n_trials": 8, "seeds": (3,)},
-    "full": {"units": 48, "steps": 10, "iterations": 1000, "n_trials": 32, "seeds": (3, 4, 5)},
+    "full": {"units": 48, "steps": 10, "iterations": 1000, "n_trials": 32, "seeds": range(3, 8)},
 }
 PAIRS = {"same response": ((0, 2), (1, 3)), "same delay": ((0, 1), (2, 3))}
-QUANTITIES = ("gradients", "contributions, accumulated", "states")
+QUANTITIES = (
+    "gradients", "contributions, accumulated", "states", "accumulated, Adam's scales",
+)  # fmt: skip
 
 
-def matrices(run, batch):
-    """Return iterations, losses, and the cosines of each kind at each checkpoint."""
-    found, states = [], []
+def matrices(run, batch, optimizer):
+    """Return iterations, losses, the cosines of each kind at each checkpoint, the last result."""
+    found, scaled, states = [], [], []
     for checkpoint in run.checkpoints:
         trajectory = kpf.simulate(run.cell, checkpoint.params, batch.inputs)
         error = kpf.state_error(trajectory, checkpoint.readout, batch.targets, mask=batch.mask)
-        lin = kpf.linearize(trajectory)
-        found.append(kpf.interference(lin, error, batch.task_ids, names=batch.task_names))
+        lin, names = kpf.linearize(trajectory), batch.task_names
+        found.append(kpf.interference(lin, error, batch.task_ids, names=names))
+        if checkpoint.iteration:  # Before its first step Adam has no scales.
+            M = kpf.adam_preconditioner(optimizer, checkpoint.optimizer_state)
+            scaled.append(
+                kpf.interference(lin, error, batch.task_ids, names=names, preconditioner=M)
+            )
         states.append(kpf.task_similarity(trajectory.states, batch.task_ids))
-    iterations = [checkpoint.iteration for checkpoint in run.checkpoints]
-    # Checkpoints are equally far apart, and each stands for the stretch that follows it.
-    contributions = kpf.accumulated_contribution_cosines(found)
-    cosines = ([each.cosines for each in found], contributions, states)
+    times = [checkpoint.iteration for checkpoint in run.checkpoints]
+    contributions = kpf.accumulated_contribution_cosines(found, times=times)
+    of_adam = np.full_like(contributions, np.nan)
+    of_adam[1:] = kpf.accumulated_contribution_cosines(scaled, times=times[1:])
+    cosines = ([each.cosines for each in found], contributions, states, of_adam)
     losses = [checkpoint.evaluation_loss for checkpoint in run.checkpoints]
-    return iterations, losses, dict(zip(QUANTITIES, map(np.array, cosines), strict=True))
+    return times, losses, dict(zip(QUANTITIES, map(np.array, cosines), strict=True)), found[-1]
 
 
 def main(scale="small", *, kind="gru", learning_rate=3e-3, **sizes):
-    """Train, compare the tasks, print and draw; returns each course, a row a seed."""
+    """Train, compare the tasks, print and draw; returns each course from the second checkpoint."""
     size = SIZES[scale] | sizes
     steps = size["steps"]
     task = kpf.MultiTask(n_context=steps, n_stimulus=steps, n_memory=steps, n_response=steps)
     batch = task.evaluation_batch(size["n_trials"])
     cell = {"gru": kpf.GRU, "vanilla-rnn": kpf.VanillaRNN}[kind](task.n_inputs, size["units"])
-    courses, losses = {}, []
+    optimizer, courses, losses = kpf.Adam(learning_rate), {}, []
     for seed in size["seeds"]:
         run = kpf.fit(
             cell, task, params=cell.init_params(rng=seed), n_iterations=size["iterations"],
-            optimizer=kpf.Adam(learning_rate), checkpoint_every=size["iterations"] // 10, rng=seed,
+            optimizer=optimizer, checkpoint_every=size["iterations"] // 10, rng=seed,
         )  # fmt: skip
-        iterations, loss, cosines = matrices(run, batch)
+        iterations, loss, cosines, last = matrices(run, batch, optimizer)
         losses.append(loss)
         for quantity, of_checkpoints in cosines.items():
             for pair, places in PAIRS.items():
@@ -65,17 +75,17 @@ def main(scale="small", *, kind="gru", learning_rate=3e-3, **sizes):
     print(f"{cell}, {len(losses)} seeds: cosines, mean [smallest, largest]")
     print(f"evaluation loss: {np.mean(losses, axis=0)[0]:.3g} to {np.mean(losses, axis=0)[-1]:.3g}")
     for name, values in courses.items():
-        for place in (0, len(iterations) // 2, -1):
-            at = np.array(values)[:, place]
-            low, high = at.min(), at.max()
-            print(f"{name}, iteration {iterations[place]}: {at.mean():.3f} [{low:.3f}, {high:.3f}]")
-    draw(iterations, courses, cosines["gradients"][-1], batch.task_names)
-    return courses
+        mean, low, high = (f(values, axis=0) for f in (np.mean, np.min, np.max))
+        for place in np.flatnonzero(np.isfinite(mean)):
+            at = f"{mean[place]:.3f} [{low[place]:.3f}, {high[place]:.3f}]"
+            print(f"{name}, iteration {iterations[place]}: {at}")
+    draw(iterations, courses, last)
+    return {name: np.array(values)[:, 1:] for name, values in courses.items()}
 
 
-def draw(iterations, courses, matrix, names):
+def draw(iterations, courses, result):
     """Draw the courses of the pairs, and the last seed's matrix at the end."""
-    figure, panels = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
+    _, panels = plt.subplots(1, 5, figsize=(17, 3.6), layout="constrained")
     for panel, quantity in zip(panels, QUANTITIES, strict=False):
         for colour, pair in zip(("C0", "C1"), PAIRS, strict=True):
             values = np.array(courses[f"{quantity}, {pair}"])
@@ -87,11 +97,8 @@ def draw(iterations, courses, matrix, names):
         panel.set(title=quantity, xlabel="iteration", ylim=(-1.05, 1.05))
     panels[0].set_ylabel("cosine between tasks")
     panels[0].legend(frameon=False)
-    image = panels[3].imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
-    panels[3].set_xticks(range(len(names)), names, rotation=40, ha="right")
-    panels[3].set_yticks(range(len(names)), names)
-    panels[3].set_title("gradients, at the end")
-    figure.colorbar(image, ax=panels[3], label="cosine")
+    kpf.plotting.interference_matrix(result, ax=panels[4])
+    panels[4].set_title("gradients, at the end")
 
 
 if __name__ == "__main__":
