@@ -43,6 +43,7 @@ from .checkpoint_interference import (
 )
 from .lyapunov import LyapunovResult
 from .modes import mode_courses
+from .output_quantities import OUTPUT_KERNEL, output_quantities
 from .principal_components import principal_components
 from .quantities import (
     DEFAULT_QUANTITIES,
@@ -229,10 +230,12 @@ def analyze_network(
     quantities : sequence of str
         Among ``"trace"``, ``"frobenius-norm"`` (of K, ``P P*`` and the NTK), ``"alignment"`` (of
         each two of them), ``"rank-bound"`` (each weight site of K, see :func:`rank_bounds`),
-        ``"schmidt-rank"`` (K's, see :func:`schmidt_decomposition`) and ``"lyapunov"`` (the
-        exponents and the Kaplan-Yorke dimension). The first three are the default, whose closed
-        forms the ranks need anyway; an alignment whose closed form takes more than 5e9 flops is
-        sampled with 30 products.
+        ``"schmidt-rank"`` (K's, see :func:`schmidt_decomposition`), ``"lyapunov"`` (the exponents
+        and the Kaplan-Yorke dimension), ``"rank-over-time"``, ``"retained-directions"`` and
+        ``"output-kernel"`` (trace and participation ratio of :class:`OutputKernel`, by the cell's
+        parameters and by all). The first three and the two before the last are the default, whose
+        closed forms the ranks need anyway; an alignment whose closed form takes more than 5e9 flops
+        is sampled with 30 products.
     interference : {"tasks", "conditions", "none"}
         Between what interference is found: tasks, where the batch has trials of several, or rows
         of its condition table. It needs a readout, and is exact.
@@ -342,14 +345,17 @@ def analyze_network(
         *operator_quantities(wanted_quantities, operators, participation, max_memory, generator),
         *numbers,
     ]
+    weights = None if readout is None else check_readout(readout, cell.n_units)
+    if OUTPUT_KERNEL in wanted_quantities:
+        numbers += output_quantities(linearization, weights, max_memory, generator)
     courses = {
         name: mode_courses(pairs[name].vectors, linearization.dims, n_modes)
         for name in ("K", "NTK")
         if name in pairs
     }
     components = principal_components(trajectory.hidden, 3)
-    interferes = None if readout is None else interference_of_checkpoint(
-        linearization, check_readout(readout, cell.n_units), batch, interference,
+    interferes = None if weights is None else interference_of_checkpoint(
+        linearization, weights, batch, interference,
         integral=contributions, iteration=iteration, max_memory=max_memory,
     )  # fmt: skip
     return NetworkAnalysis(

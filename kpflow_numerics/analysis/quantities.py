@@ -32,6 +32,7 @@ QUANTITIES = (
     "lyapunov",
     "rank-over-time",
     "retained-directions",
+    "output-kernel",
 )
 """What :func:`analyze_network` accepts as ``quantities``."""
 
@@ -69,8 +70,9 @@ class OperatorQuantity:
     name : str
         What it is: ``"trace"``, ``"Frobenius norm"``, ``"alignment"``, ``"Schmidt rank"``, ...
     operators : tuple of str
-        Of which operators: ``"K"``, ``"P"`` (for ``P P*``), ``"NTK"``, or ``"K of site r"``; none
-        for a quantity of the trajectory.
+        Of which operators: ``"K"``, ``"P"`` (for ``P P*``), ``"NTK"``, ``"K of site r"``,
+        ``"output NTK, cell"`` or ``"output NTK, all parameters"``; none for a quantity of the
+        trajectory.
     estimate : Estimate
         The number, how well it is known, and what it cost.
     """

@@ -20,7 +20,7 @@ from kpflow_numerics.analysis.quantities import norm_from_rank
 from kpflow_numerics.results import Estimate
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import FLOAT32_CASES, OWN_CASES, SITE_CASES, CellCase
-from tests.cases.operators import dense_network
+from tests.cases.operators import dense_network, readout_of
 
 CASES = (*SITE_CASES, *FLOAT32_CASES[:2], OWN_CASES[0])
 
@@ -82,7 +82,8 @@ def test_a_planted_fault_is_caught(fault) -> None:
 
 def test_the_rest_is_that_of_its_own_function() -> None:
     case = CellCase(kpf.GRU(2, 4))
-    analysis = analyze(case, spectra=(), recipes={}, quantities=QUANTITIES, rng=9)
+    options = {"readout": readout_of(4), "quantities": QUANTITIES}
+    analysis = analyze(case, spectra=(), recipes={}, rng=9, **options)
     linearization = case.linearization()
     for bound in rank_bounds(linearization):
         of = f"K of site {bound.site}"
@@ -149,3 +150,28 @@ def test_only_what_is_asked_for_is_found() -> None:
 def test_bad_names_are_refused(quantities, error, match) -> None:
     with pytest.raises(error, match=match):
         analyze(CellCase(kpf.GRU(2, 4)), quantities=quantities)
+
+
+@pytest.mark.parametrize("case", [*SITE_CASES[-2:], FLOAT32_CASES[1], OWN_CASES[0]], ids=str)
+def test_the_kernel_of_the_outputs(case: CellCase) -> None:
+    Y, n_own = dense_network(case).Y, dense_network(case).S.shape[1]
+    analysis = analyze(
+        case, readout=readout_of(case.cell.n_units), quantities=["output-kernel"], spectra=()
+    )
+    numbers = {}
+    for name, factor in (("cell", Y[:, :n_own]), ("all parameters", Y)):
+        values = np.linalg.eigvalsh(factor @ factor.T)
+        numbers["trace", f"output NTK, {name}"] = values.sum()
+        numbers["effective rank", f"output NTK, {name}"] = values.sum() ** 2 / (values**2).sum()
+    assert {(e.name, *e.operators) for e in analysis.quantities} == set(numbers)
+    tolerance = default_tolerance(case.dtype, len(Y), factor=100)
+    for key, value in numbers.items():
+        found = analysis.quantity(*key)
+        assert found.value == pytest.approx(value, rel=max(tolerance, 1e-6)), key
+    ranks = [numbers["effective rank", name] for name in sorted({key[1] for key in numbers})]
+    assert abs(ranks[0] - ranks[1]) > 1e-2
+
+
+def test_the_kernel_of_the_outputs_needs_a_readout() -> None:
+    with pytest.raises(InputError, match="'output-kernel' needs a readout"):
+        analyze(SITE_CASES[0], quantities=["output-kernel"], spectra=(), recipes={})

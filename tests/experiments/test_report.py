@@ -364,6 +364,14 @@ def test_the_rank_bound_is_counted_as_published_and_as_proven(without_figures) -
     assert "at most the proven bound at 2 of 2" in text
 
 
+def test_the_kernel_of_the_outputs_has_a_panel_over_training() -> None:
+    entry = OperatorQuantity("effective rank", ("output NTK, cell",), estimate(2.5))
+    run = FakeRun(analyses=[make_analysis(k, quantities=(entry,)) for k in (0, 40)], losses=[])
+    (panel,) = report_panels(run)["Kernel of the outputs"]
+    assert "output NTK, cell" in panel.draw().get_legend_handles_labels()[1][0]
+    assert "Kernel of the outputs" not in report_panels(FakeRun())
+
+
 def test_exponents_have_a_panel_at_each_end_of_training() -> None:
     exponents = make_exponents()
     run = FakeRun(analyses=[make_analysis(k, lyapunov=exponents) for k in (0, 40)])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import plotting
+from ...analysis.output_quantities import OUTPUT_RANK
 from ...plotting._rank_dynamics import PUBLISHED
 
 
@@ -54,6 +55,15 @@ def report_panels(run: Any) -> dict[str, list[Panel]]:
                 "Alignment tr(A B) / (|A| |B|) of each two of K, P P* and NTK; 1 where they are "
                 "proportional. Bars and bands as for the ranks.",
                 lambda: plotting.quantity_dynamics(record),
+            )
+        ]
+    if len(record.analyses) > 1 and _holds(record, OUTPUT_RANK):
+        headings["Kernel of the outputs"] = [
+            Panel(
+                "Effective rank (participation ratio) of the tangent kernel of the outputs: moved "
+                "by the cell's parameters alone, and by the readout's besides. Bars and bands as "
+                "for the ranks.",
+                lambda: plotting.quantity_dynamics(record, name=OUTPUT_RANK),
             )
         ]
     if record.analyses[-1].lyapunov:
