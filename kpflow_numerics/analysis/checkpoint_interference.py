@@ -144,13 +144,18 @@ def _groups(batch: TrialBatch, between: str) -> tuple[tuple[str, ...], IntArray]
         raise InputError(
             'interference="conditions" needs a batch with a condition table; this one has none.'
         )
+    columns = dict(batch.conditions)
+    if np.array_equal(columns.get("task", ()), batch.task_ids):
+        columns["task"] = np.array(batch.task_names)[batch.task_ids]
     rows = [
-        ", ".join(f"{name} {_label(column[trial])}" for name, column in batch.conditions.items())
+        ", ".join(_label(name, column[trial]) for name, column in columns.items())
         for trial in range(batch.n_trials)
     ]
     names = list(dict.fromkeys(rows))
     return tuple(names), np.array([names.index(row) for row in rows])
 
 
-def _label(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, np.floating) else str(value)
+def _label(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{name} {value:.3g}" if isinstance(value, np.floating) else f"{name} {value}"

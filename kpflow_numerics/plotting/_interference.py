@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,6 +36,7 @@ _QUANTITIES = {
 
 _MOST_NUMBERS = 8
 _MOST_NAMES = 30
+_MOST_LETTERS = 26
 _MOST_LINES = len(PALETTE)
 _LEVELS = 41
 _MARKERS = "os^Dv<>"
@@ -213,7 +215,8 @@ def interference_course(
     if any(held.names != names for _, held in points):
         raise InputError("The analyses must be of the same tasks to be drawn as one course.")
     chosen = _default_pairs(points[-1][1]) if pairs is None else _check_pairs(pairs, names)
-    with drawing_on(ax, height=2.9) as axes:
+    labels = [_pair_label(names, pair) for pair in chosen]
+    with drawing_on(ax, height=2.2 + 0.15 * _rows(labels) * key) as axes:
         axes.axhline(0.0, color=GREY, linewidth=0.6)
         for place, (i, j) in enumerate(chosen):
             values = [_values(held, attribute, quantity)[i, j] for _, held in points]
@@ -223,7 +226,7 @@ def interference_course(
                 color=PALETTE[place % len(PALETTE)],
                 marker=_MARKERS[place % len(_MARKERS)],
                 linestyle="-" if place < len(PALETTE) else "--",
-                label=_pair_label(names, (i, j)),
+                label=labels[place],
                 clip_on=False,
             )
         axes.set_ylim(-1.0, 1.0)
@@ -286,7 +289,12 @@ def _check_pairs(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> list
 
 
 def _pair_label(names: Sequence[str], pair: tuple[int, int]) -> str:
-    return f"{names[pair[0]]}, {names[pair[1]]}"
+    return f"{names[pair[0]]} / {names[pair[1]]}"
+
+
+def _rows(labels: Sequence[str]) -> int:
+    """Return about how many rows a legend of a column's width takes."""
+    return math.ceil(len(labels) / (2 if max(map(len, labels)) <= _MOST_LETTERS else 1))
 
 
 def _draw_matrix(axes: Axes, values: FloatArray, names: Sequence[str]) -> None:
@@ -306,6 +314,9 @@ def _draw_matrix(axes: Axes, values: FloatArray, names: Sequence[str]) -> None:
     places = range(count if count <= _MOST_NAMES else 0)
     axes.set_xticks(places, names[: len(places)], rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names[: len(places)])
+    if count > _MOST_NUMBERS:
+        axes.tick_params(axis="both", labelsize=max(3.0, 56.0 / count))
+        axes.tick_params(axis="x", labelrotation=90)
     if count > _MOST_NUMBERS:
         return
     for (row, column), value in np.ndenumerate(values):

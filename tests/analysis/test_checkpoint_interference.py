@@ -93,7 +93,7 @@ def test_conditions_within_a_task() -> None:
     assert analyze(task=task, batch=batch).interference is None
     pairs = analyze(interference="conditions").interference
     assert len(pairs.names) == 8
-    assert pairs.names[2].startswith("task 1, angle")
+    assert pairs.names[2] == "memory-anti, angle 0"
     by_task = analyze().interference.matrix
     summed = pairs.matrix.reshape(4, 2, 4, 2).sum(axis=(1, 3))
     np.testing.assert_allclose(summed, by_task, rtol=1e-10, atol=1e-14)

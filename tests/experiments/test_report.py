@@ -282,7 +282,7 @@ def test_interference_has_its_table_and_figures() -> None:
             last.contribution_cosines[pair], last.accumulated_contribution_cosines[pair],
             last.output_contribution_cosines[pair], last.state_similarity[pair],
         ]  # fmt: skip
-        names = f"{last.names[pair[0]]}, {last.names[pair[1]]}"
+        names = f"{last.names[pair[0]]} and {last.names[pair[1]]}"
         row = " ".join([names, *(f"{value:.3f}" for value in numbers)])
         places.append(document.text.index(row))
     assert places == sorted(places)
@@ -305,10 +305,10 @@ def test_interference_of_many_conditions_is_cut_short_and_unknown_numbers_are_da
     run = FakeRun(analyses=[make_analysis(interference=replace(held, matrix=matrix))], losses=[])
     text = Document(report_html(run)).text
     assert "The 15 least of 21 pairs" in text
-    assert "c, " not in text
+    assert " c and" not in text
     few = replace(make_interference(), matrix=np.diag([1.0, 1.0, 0.0]))
     text = Document(report_html(FakeRun(analyses=[make_analysis(interference=few)]))).text
-    assert "pro, delay – – –" in text
+    assert "pro and delay – – –" in text
     assert not re.search(r"\bnan\b", text)
 
 

@@ -127,13 +127,30 @@ def test_many_conditions_have_neither_numbers_nor_names() -> None:
         assert len(ax.get_legend_handles_labels()[1]) == 7
 
 
+def test_long_names_leave_room_for_the_axes() -> None:
+    names = tuple(f"memory-anti, angle {place}.57" for place in range(5))
+    ax = plotting.interference_course(analyses(names))
+    assert overlaps(ax) == []
+    assert ax.get_window_extent().height > 100
+
+
+def test_names_of_many_conditions_do_not_overlap() -> None:
+    ax = plotting.interference_matrix(make_interference(0, tuple(f"angle {k}" for k in range(20))))
+    rendered(ax.get_figure())
+    for labels, axis in ((ax.get_xticklabels(), 0), (ax.get_yticklabels(), 1)):
+        ends = sorted(
+            (box.min[axis], box.max[axis]) for box in (each.get_window_extent() for each in labels)
+        )
+        assert all(before[1] <= after[0] + 1 for before, after in itertools.pairwise(ends))
+
+
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_courses_are_those_of_the_pairs(quantity) -> None:
     held = analyses()
     ax = plotting.interference_course(held[::-1], quantity=quantity)
     lines, labels = ax.get_legend_handles_labels()
     pairs = list(itertools.combinations(range(4), 2))
-    assert labels == [f"{NAMES[i]}, {NAMES[j]}" for i, j in pairs]
+    assert labels == [f"{NAMES[i]} / {NAMES[j]}" for i, j in pairs]
     for line, pair in zip(lines, pairs, strict=True):
         wanted = [getattr(each.interference, QUANTITIES[quantity])[pair] for each in held]
         assert list(line.get_xdata()) == [0, 20, 40]
@@ -147,10 +164,10 @@ def test_the_worst_of_many_pairs_are_drawn_and_others_on_demand() -> None:
     cosines = held[-1].interference.cosines
     pairs = sorted(itertools.combinations(range(6), 2), key=lambda pair: cosines[pair])[:7]
     _, labels = plotting.interference_course(held).get_legend_handles_labels()
-    assert labels == [f"{names[i]}, {names[j]}" for i, j in sorted(pairs)]
+    assert labels == [f"{names[i]} / {names[j]}" for i, j in sorted(pairs)]
     ax = plotting.interference_course(held, pairs=[("f", "a")])
     (line,), labels = ax.get_legend_handles_labels()
-    assert labels == ["f, a"]
+    assert labels == ["f / a"]
     assert line.get_ydata()[-1] == cosines[5, 0]
 
 
