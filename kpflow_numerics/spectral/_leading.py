@@ -22,6 +22,7 @@ from .block_krylov import BLOCK_COLUMNS, RitzPairs, basis_capacity, block_krylov
 from .certificate import Certificate, completeness_certificate
 from .dense import dense_pairs
 from .gram import gram_pairs
+from .lanczos import lanczos, lanczos_capacity
 from .lobpcg import lobpcg_block, lobpcg_vectors
 
 _PRODUCTS_A_PAIR = 20
@@ -100,7 +101,7 @@ def leading_pairs(view: SpectralView, options: Options) -> Leading:
     k = options.k
     method = options.method
     if method == "auto":
-        method = _cheapest(view, k, options.max_memory)
+        method = _cheapest(view, k, options.max_memory, options.start)
     method, label = _applicable(method, view.n, k)
     if method == "dense":
         pairs, cost = dense_pairs(view, k, options.max_memory)
@@ -108,8 +109,8 @@ def leading_pairs(view: SpectralView, options: Options) -> Leading:
     if method == "gram":
         pairs, cost = gram_pairs(view, k, options.max_memory, options.rng)
         return Leading(pairs, label, None, cost)
-    if method == "block-krylov":
-        return _certified_block_krylov(view, options)
+    if method in ("lanczos", "block-krylov"):
+        return _certified_krylov(view, options, method)
     if method == "block-diagonal":
         found = block_diagonal_pairs(
             view,
@@ -153,13 +154,13 @@ def _certificate(view: SpectralView, pairs: Pairs, options: Options) -> Certific
     return certify(view, pairs, options.tolerance, options.rng, options.certificate_products)
 
 
-def _certified_block_krylov(view: SpectralView, options: Options) -> Leading:
-    """Run block Krylov on the smaller side, and on the given one where that does not suffice.
+def _certified_krylov(view: SpectralView, options: Options, method: str) -> Leading:
+    """Run a Krylov iteration on the smaller side, and on the given one where that does not suffice.
 
     Vectors of eigenvalues near zero are lost on the way back from the smaller side.
     """
     side = smaller_side(view)
-    found = _on_side(view, side, options, options.max_products)
+    found = _on_side(view, side, options, method, options.max_products)
     n_pairs = max(options.k, len(found.pairs.values))
     if side.n == view.n or found.pairs.meet(n_pairs, options.tolerance):
         return found
@@ -167,32 +168,22 @@ def _certified_block_krylov(view: SpectralView, options: Options) -> Leading:
     if remaining < options.k + BLOCK_COLUMNS:
         return found
     start = dataclasses.replace(options, start=found.pairs.vectors)
-    return _on_side(view, given_side(view), start, remaining)
+    return _on_side(view, given_side(view), start, "block-krylov", remaining)
 
 
-def _on_side(view: SpectralView, side: Side, options: Options, max_products: int) -> Leading:
-    """Run block Krylov, and again from what the certificate found, until nothing is left out."""
+def _on_side(
+    view: SpectralView, side: Side, options: Options, method: str, max_products: int
+) -> Leading:
+    """Run an iteration, and blocks from what the certificate found until nothing is left out."""
     k = min(options.k, side.n)
-    capacity = basis_capacity(side.n, k, view.dtype, options.max_memory)
     remaining = max_products // side.n_products
-    used = 0
     start = None if options.start is None else side.lower(options.start)
+    label, cost = method, Cost(0.0, 0.0)
     while True:
-        found: RitzPairs = block_krylov(
-            side.apply,
-            side.n,
-            k,
-            view.dtype,
-            tolerance=0.5 * options.tolerance,
-            rng=options.rng,
-            max_products=remaining,
-            capacity=capacity,
-            start=start,
-            enough=options.enough,
-        )
+        found, used_cost = _krylov_pairs(view, side, options, method, k, remaining, start)
+        cost = Cost(cost.flops + used_cost.flops, max(cost.memory_bytes, used_cost.memory_bytes))
         k = max(k, len(found.values))
         remaining -= found.used
-        used += found.used
         pairs = rayleigh_ritz(view, side.lift(found.vectors))
         certificate = completeness_certificate(
             side.apply,
@@ -209,21 +200,68 @@ def _on_side(view: SpectralView, side: Side, options: Options, max_products: int
         # A block of random columns brings that many copies of a repeated eigenvalue at once.
         more = options.rng.standard_normal((side.n, BLOCK_COLUMNS)).astype(view.dtype, copy=False)
         start = np.hstack([found.vectors, certificate.vectors, more])
-    flops = 12.0 * side.n * capacity * used
-    # A block's images on the other side, beside the bases and the pairs.
-    columns = (2.0 * capacity + 6 * BLOCK_COLUMNS) * side.n
-    columns += (4.0 * k + 2 * BLOCK_COLUMNS) * view.n
-    cost = Cost(flops, columns * view.dtype.itemsize)
-    return Leading(pairs, "block-krylov", certificate, cost)
+        method = "block-krylov"
+    return Leading(pairs, label, certificate, cost)
 
 
-def _cheapest(view: SpectralView, k: int, max_memory: float) -> str:
+def _krylov_pairs(
+    view: SpectralView,
+    side: Side,
+    options: Options,
+    method: str,
+    k: int,
+    max_products: int,
+    start: FloatArray | None,
+) -> tuple[RitzPairs, Cost]:
+    """Return the pairs that one iteration finds, and its cost beside the products."""
+    # A block's images on the other side, and the pairs, are held beside the bases.
+    columns = (4.0 * k + 2 * BLOCK_COLUMNS) * view.n
+    tolerance = 0.5 * options.tolerance
+    if method == "lanczos" and start is None:
+        capacity = lanczos_capacity(side.n, k, view.dtype, options.max_memory)
+        found = lanczos(
+            side.apply,
+            side.n,
+            k,
+            view.dtype,
+            tolerance=tolerance,
+            rng=options.rng,
+            max_products=max_products,
+            capacity=capacity,
+            enough=options.enough,
+        )
+        flops = 4.0 * side.n * capacity * found.used
+        columns += (capacity + k + 4.0) * side.n
+    else:
+        capacity = basis_capacity(side.n, k, view.dtype, options.max_memory)
+        found = block_krylov(
+            side.apply,
+            side.n,
+            k,
+            view.dtype,
+            tolerance=tolerance,
+            rng=options.rng,
+            max_products=max_products,
+            capacity=capacity,
+            start=start,
+            enough=options.enough,
+        )
+        flops = 12.0 * side.n * capacity * found.used
+        columns += (2.0 * capacity + 6 * BLOCK_COLUMNS) * side.n
+    return found, Cost(flops, columns * view.dtype.itemsize)
+
+
+def _cheapest(
+    view: SpectralView, k: int, max_memory: float, start: FloatArray | None = None
+) -> str:
     size = view.smaller_side
     iterative_products = _PRODUCTS_A_PAIR * (k + BLOCK_COLUMNS)
     small = size <= DENSE_SIZE or size <= min(LARGEST_DENSE_SIZE, iterative_products)
     if small and dense_memory(size, view.dtype) <= max_memory:
         return "dense" if view.self_adjoint and size == view.n else "gram"
-    return "block-diagonal" if n_diagonal_blocks(view) > 1 else "block-krylov"
+    if n_diagonal_blocks(view) > 1:
+        return "block-diagonal"
+    return "lanczos" if start is None else "block-krylov"
 
 
 def _applicable(method: str, n: int, k: int) -> tuple[str, str]:

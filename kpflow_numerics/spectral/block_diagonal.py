@@ -403,8 +403,9 @@ def block_diagonal_pairs(
         )
         remaining -= found.used
         pairs, kept = rayleigh_ritz_of_blocks(view, found.vectors, k, found.scale)
+        # Blocks of several columns need more products than a single vector to see as far.
         certificate, outside = certify_blocks(
-            view, pairs, kept, tolerance=tolerance, rng=rng, n_products=certificate_products
+            view, pairs, kept, tolerance=tolerance, rng=rng, n_products=2 * certificate_products
         )
         if certificate.complete or not found.converged or remaining < k + block:
             break

@@ -16,12 +16,10 @@ import numpy as np
 
 from .._typing import FloatArray
 from ..testing import default_tolerance
-from .block_krylov import block_krylov
+from .lanczos import lanczos
 
-CERTIFICATE_PRODUCTS = 48
-"""Products of the random block Krylov iteration; twice as many where it ends undecided."""
-
-_BLOCK = 4
+CERTIFICATE_PRODUCTS = 24
+"""Products of the random Krylov iteration; twice as many where it ends undecided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +35,8 @@ class Certificate:
     threshold : float
         What it must not exceed.
     vectors : ndarray, shape (n, b)
-        Leading Ritz vectors outside them, to continue from where something was left out.
+        Leading Ritz vector outside them, to continue from where something was left out; ``b`` is 1,
+        or 0 where nothing lies outside.
     """
 
     complete: bool
@@ -72,9 +71,10 @@ def completeness_certificate(
 ) -> Certificate:
     """Look for an eigenvalue larger than the smallest of those given, outside their vectors.
 
-    A random block Krylov iteration runs on the deflated operator ``(I - V V*) A (I - V V*)``. Its
-    top Ritz value is never above an eigenvalue of A restricted to the complement, so that an
-    alarm is always right; silence means that nothing larger showed in that many products.
+    A Krylov iteration from a random vector runs on the deflated operator
+    ``(I - V V*) A (I - V V*)``: of a repeated eigenvalue one copy is enough to see. Its top Ritz
+    value is never above an eigenvalue of A restricted to the complement, so that an alarm is always
+    right; silence means that nothing larger showed in that many products.
 
     Parameters
     ----------
@@ -111,11 +111,10 @@ def completeness_certificate(
     threshold = certificate_threshold(values, residual_norms, tolerance, norm, n, vectors.dtype)
 
     def stop(value: float, residual: float, used: int) -> bool:
-        if value > threshold:
-            return True
-        return used >= n_products and value + residual <= threshold
+        decided = value > threshold or value + residual <= threshold
+        return used >= n_products and decided
 
-    found = block_krylov(
+    found = lanczos(
         apply,
         n,
         1,
@@ -123,9 +122,9 @@ def completeness_certificate(
         tolerance=tolerance,
         rng=rng,
         max_products=2 * n_products,
-        capacity=n_products,
-        block=_BLOCK,
+        capacity=2 * n_products,
         deflated=vectors,
+        norm=norm,
         stop=stop,
     )
     value = float(found.values[0])

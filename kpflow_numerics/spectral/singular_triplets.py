@@ -24,6 +24,7 @@ SINGULAR_METHODS = (
     "dense",
     "gram",
     "block-diagonal",
+    "lanczos",
     "block-krylov",
     "lobpcg",
     "arpack",
@@ -51,7 +52,8 @@ def top_singular_triplets(
         The operator A, with adjoint products.
     k : int
         Number of triplets, at most ``min(n, p)``.
-    method : {"auto", "dense", "gram", "block-diagonal", "block-krylov", "lobpcg", "arpack"}
+    method : {"auto", "dense", "gram", "block-diagonal", "lanczos", "block-krylov", "lobpcg", \
+"arpack"}
         As in :func:`top_eigenpairs`, on ``A* A`` or ``A A*``, whichever is smaller; ``"dense"`` is
         the singular value decomposition of the matrix.
     tolerance : float, optional

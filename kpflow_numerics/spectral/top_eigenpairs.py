@@ -19,6 +19,7 @@ EIGEN_METHODS = (
     "dense",
     "gram",
     "block-diagonal",
+    "lanczos",
     "block-krylov",
     "lobpcg",
     "arpack",
@@ -52,14 +53,15 @@ def top_eigenpairs(
         blocks of which it consists) and ``exact_eigenpairs(k)``.
     k : int
         Number of pairs, at most n.
-    method : {"auto", "exact", "dense", "gram", "block-diagonal", "block-krylov", "lobpcg", \
-"arpack"}
+    method : {"auto", "exact", "dense", "gram", "block-diagonal", "lanczos", "block-krylov", \
+"lobpcg", "arpack"}
         The solver. ``"auto"`` asks the operator for its exact eigenpairs, then takes the matrix
         (or the Gram matrix of the factor) where its size is at most 2,000, or at most 8,000 if
-        that takes fewer products, and block Krylov otherwise: in every diagonal block at once
-        (``"block-diagonal"``) where the operator has several. LOBPCG needs ``n >= 5 (k +
-        max(4, k/4))`` and ARPACK ``k < n``; below that the matrix is taken, and `method` of the
-        result says so.
+        that takes fewer products. Otherwise it iterates: in every diagonal block at once
+        (``"block-diagonal"``) where the operator has several, by block Krylov from
+        `initial_vectors`, and by Lanczos from a single vector without them. LOBPCG needs
+        ``n >= 5 (k + max(4, k/4))`` and ARPACK ``k < n``; below that the matrix is taken, and
+        `method` of the result says so.
     tolerance : float, optional
         A pair has converged when ``|A v - value v|`` is at most this times ``|A|``. By default
         ``eps^(2/3)``: 4e-11 in ``float64``, 2.4e-5 in ``float32``.
@@ -72,7 +74,8 @@ def top_eigenpairs(
         Where an iterative solver starts (the eigenvectors of an earlier checkpoint, say). Direct
         methods do not need them.
     certificate_products : int
-        Products spent on the completeness certificate of an iterative solver.
+        Products spent on the completeness certificate of an iterative solver; twice as many in
+        diagonal blocks.
     self_adjoint : bool, optional
         Overrides ``op.self_adjoint``. An operator without that flag is tested by four random
         products.
@@ -83,8 +86,8 @@ def top_eigenpairs(
     -------
     EigenResult
         ``complete=False`` says that the certificate found a larger eigenvalue that the result
-        lacks. Block Krylov then continues from what was found, within `max_products`; LOBPCG
-        and ARPACK return what they have.
+        lacks. Lanczos and block Krylov then continue, in blocks, from what was found, within
+        `max_products`; LOBPCG and ARPACK return what they have.
 
     Raises
     ------
@@ -95,9 +98,11 @@ def top_eigenpairs(
 
     Notes
     -----
-    Memory of the direct methods: three matrices of the (smaller) side. Of block Krylov: two bases
-    of ``max(k + 128, 3 k)`` columns of length n (``k + 64`` in place of ``k + 128`` in diagonal
-    blocks), fewer where `max_memory` asks for it.
+    Memory of the direct methods: three matrices of the (smaller) side. Of Lanczos: a basis of
+    ``max(2 k + 256, 4 k)`` columns of length n; of block Krylov: two of ``max(k + 128, 3 k)``
+    (``k + 64`` in place of ``k + 128`` in diagonal blocks); fewer where `max_memory` asks for it.
+    A single vector needs the fewest products: a third of what blocks of 16 take. Blocks find all
+    copies of a repeated eigenvalue at once, which Lanczos leaves to the certificate.
 
     Examples
     --------
