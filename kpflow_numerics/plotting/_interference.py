@@ -11,7 +11,7 @@ import numpy as np
 
 from .._typing import FloatArray
 from .._validation import InputError, check_choice
-from ..analysis import CheckpointInterference, InterferenceResult
+from ..analysis import CheckpointInterference, InterferenceResult, NetworkAnalysis
 from ._axes import draw_legend, drawing_on, integer_ticks, key_target, labelled_handles
 from ._source import Source, read_record
 from .style import GREY, PALETTE
@@ -164,7 +164,7 @@ def interference_parts(
 
 
 def interference_course(
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     quantity: str = "gradients",
     pairs: Sequence[tuple[str, str]] | None = None,
@@ -175,13 +175,13 @@ def interference_course(
 
     Parameters
     ----------
-    source : str, Path, RunFile, NetworkAnalysis or sequence of NetworkAnalysis
-        What to draw.
+    source : str, Path, RunFile, sequence of NetworkAnalysis, or a sequence of these
+        What to draw: a run, or several with the same tasks and analysed iterations, such as seeds.
     quantity : str
         As :func:`interference_matrix` takes it.
     pairs : sequence of (str, str), optional
         Names of the tasks of each line; by default all pairs, of more than seven those whose
-        gradients have the least cosine at the last analysis.
+        gradients have the least cosine at the last analysis (of the first run).
     key : bool
         Whether to name the pairs.
     ax : Axes, optional
@@ -190,20 +190,77 @@ def interference_course(
     Returns
     -------
     Axes
-        Exact numbers, which need no intervals; below zero is interference.
+        Exact numbers, which need no intervals; below zero is interference. Of several runs their
+        mean, with bars from the smallest to the largest.
 
     Raises
     ------
     InputError
-        If the source holds no interference, or a pair is not of its tasks.
+        If the source holds no interference, its runs do not fit each other, or a pair is not of
+        its tasks.
 
     Examples
     --------
     >>> from kpflow_numerics import plotting
     >>> ax = plotting.interference_course(
     ...     "run.h5", quantity="accumulated-contributions")  # doctest: +SKIP
+    >>> ax = plotting.interference_course(
+    ...     ["seed-3.h5", "seed-4.h5", "seed-5.h5"])  # doctest: +SKIP
     """
     attribute, label = _quantity(quantity)
+    runs = [_points(each) for each in _runs(source)]
+    iterations = [iteration for iteration, _ in runs[0]]
+    names = runs[0][0][1].names
+    for points in runs:
+        if any(held.names != names for _, held in points):
+            raise InputError("The analyses must be of the same tasks to be drawn as one course.")
+        if [iteration for iteration, _ in points] != iterations:
+            raise InputError(
+                "The runs must be analysed at the same iterations; got "
+                f"{[iteration for iteration, _ in points]} beside {iterations}."
+            )
+    chosen = _default_pairs(runs[0][-1][1]) if pairs is None else _check_pairs(pairs, names)
+    labels = [_pair_label(names, pair) for pair in chosen]
+    courses = np.array(
+        [[_values(held, attribute, quantity) for _, held in points] for points in runs]
+    )
+    with drawing_on(ax, height=2.2 + 0.15 * _rows(labels) * key) as axes:
+        axes.axhline(0.0, color=GREY, linewidth=0.6)
+        for place, pair in enumerate(chosen):
+            values = courses[(..., *pair)]
+            colour = PALETTE[place % len(PALETTE)]
+            axes.plot(
+                iterations,
+                values.mean(axis=0),
+                color=colour,
+                marker=_MARKERS[place % len(_MARKERS)],
+                linestyle="-" if place < len(PALETTE) else "--",
+                label=labels[place],
+                clip_on=False,
+            )
+            if len(runs) > 1:
+                low, high = values.min(axis=0), values.max(axis=0)
+                axes.vlines(iterations, low, high, colors=colour, linewidth=0.9, gid="range")
+        axes.set_ylim(-1.0, 1.0)
+        over = f"\nmean and range of {len(runs)} runs" if len(runs) > 1 else ""
+        axes.set_ylabel(f"Cosine between\n{label}{over}")
+        axes.set_xlabel("Training iteration")
+        integer_ticks(axes)
+        if key:
+            draw_legend(key_target(ax, axes), labelled_handles([axes]))
+    return axes
+
+
+def _runs(source: Any) -> list[Any]:
+    """Return several sources, or the one."""
+    is_many = isinstance(source, Sequence) and not isinstance(source, str)
+    if is_many and source and not isinstance(source[0], NetworkAnalysis):
+        return list(source)
+    return [source]
+
+
+def _points(source: Any) -> list[tuple[int, CheckpointInterference]]:
+    """Return the iterations and interference of a run, in order."""
     points = [
         (analysis.iteration, analysis.interference)
         for analysis in sorted(read_record(source).analyses, key=lambda each: each.iteration)
@@ -211,31 +268,7 @@ def interference_course(
     ]
     if not points:
         raise _nothing()
-    names = points[0][1].names
-    if any(held.names != names for _, held in points):
-        raise InputError("The analyses must be of the same tasks to be drawn as one course.")
-    chosen = _default_pairs(points[-1][1]) if pairs is None else _check_pairs(pairs, names)
-    labels = [_pair_label(names, pair) for pair in chosen]
-    with drawing_on(ax, height=2.2 + 0.15 * _rows(labels) * key) as axes:
-        axes.axhline(0.0, color=GREY, linewidth=0.6)
-        for place, (i, j) in enumerate(chosen):
-            values = [_values(held, attribute, quantity)[i, j] for _, held in points]
-            axes.plot(
-                [iteration for iteration, _ in points],
-                values,
-                color=PALETTE[place % len(PALETTE)],
-                marker=_MARKERS[place % len(_MARKERS)],
-                linestyle="-" if place < len(PALETTE) else "--",
-                label=labels[place],
-                clip_on=False,
-            )
-        axes.set_ylim(-1.0, 1.0)
-        axes.set_ylabel(f"Cosine between\n{label}")
-        axes.set_xlabel("Training iteration")
-        integer_ticks(axes)
-        if key:
-            draw_legend(key_target(ax, axes), labelled_handles([axes]))
-    return axes
+    return points
 
 
 def _quantity(quantity: str) -> tuple[str, str]:

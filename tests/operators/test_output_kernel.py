@@ -11,9 +11,9 @@ import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.operators import output_kernel
 from kpflow_numerics.operators._readout_map import PARAMETERS, ReadoutMap
-from kpflow_numerics.testing import default_tolerance
+from kpflow_numerics.testing import assert_operator_matches_dense, default_tolerance, dot_test
 from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, OWN_CASES, SITE_CASES, CellCase
-from tests.cases.operators import readout_of
+from tests.cases.operators import dense_network, readout_of
 
 WHOSE = pytest.mark.parametrize("parameters", PARAMETERS)
 GRU = CellCase(kpf.GRU(2, 4))
@@ -56,6 +56,52 @@ def test_a_wrong_trace_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> N
         swapped = np.roll(kernel._map.weight, 1, axis=1)
         kernel._map.readout["weight"] = swapped
     assert kernel.exact_trace() != pytest.approx(truth, rel=1e-4)
+
+
+def without_bias(self: ReadoutMap, outputs: np.ndarray) -> np.ndarray:
+    rows = outputs.reshape(len(self.hidden), -1)
+    return (self.hidden @ (self.hidden.T @ rows)).reshape(outputs.shape)
+
+
+def onto_the_memory(self: ReadoutMap, outputs: np.ndarray) -> np.ndarray:
+    """Put the errors on an LSTM's c in place of its h."""
+    states = np.zeros((*outputs.shape[:2], 8, outputs.shape[-1]))
+    states[:, :, 4:] = self.weight.T @ outputs
+    return states
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [("gram", without_bias), ("gram", lambda self, q: 0 * q), ("states", onto_the_memory)],
+)
+def test_a_fault_in_a_part_is_seen(part: str, fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CellCase(kpf.LSTM(2, 4))
+    Y = dense_network(case).Y
+    assert_operator_matches_dense(kernel_of(case, "all"), Y @ Y.T, rng=85)
+    monkeypatch.setattr(ReadoutMap, part, fault)
+    with pytest.raises(AssertionError):
+        assert_operator_matches_dense(kernel_of(case, "all"), Y @ Y.T, rng=85)
+
+
+@pytest.mark.parametrize("part", ["moved", "gradient"])
+def test_a_factor_whose_weight_is_transposed_is_seen(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CellCase(kpf.GRU(2, 4))
+    readout = readout_of(4)
+    Y = kpf.OutputSensitivity(case.linearization(), readout, parameters="all")
+    assert dot_test(Y, rng=86).passed
+    right = getattr(ReadoutMap, part)
+
+    def turned(array: np.ndarray) -> np.ndarray:
+        weight = array[:-3].reshape(3, 4, -1).swapaxes(0, 1).reshape(12, -1)
+        return np.concatenate([weight, array[-3:]])
+
+    def fault(self: ReadoutMap, array: np.ndarray) -> np.ndarray:
+        return right(self, turned(array)) if part == "moved" else turned(right(self, array))
+
+    monkeypatch.setattr(ReadoutMap, part, fault)
+    assert not dot_test(Y, rng=86).passed
 
 
 @WHOSE

@@ -158,6 +158,27 @@ def test_courses_are_those_of_the_pairs(quantity) -> None:
     assert ax.get_ylim() == (-1.0, 1.0)
 
 
+def test_several_runs_are_drawn_as_mean_and_range() -> None:
+    runs = [
+        [make_analysis(k, interference=make_interference(k, NAMES, seed=seed)) for k in (0, 20, 40)]
+        for seed in (33, 34, 35)
+    ]
+    ax = plotting.interference_course([FakeRun(analyses=runs[0]), *runs[1:]])
+    cosines = np.array([[each.interference.cosines for each in run] for run in runs])
+    lines, _ = ax.get_legend_handles_labels()
+    bars = [each for each in ax.collections if each.get_gid() == "range"]
+    for line, bar, (i, j) in zip(lines, bars, itertools.combinations(range(4), 2), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), cosines[:, :, i, j].mean(axis=0))
+        ends = np.array(bar.get_segments())[:, :, 1]
+        np.testing.assert_array_equal(ends[:, 0], cosines[:, :, i, j].min(axis=0))
+        np.testing.assert_array_equal(ends[:, 1], cosines[:, :, i, j].max(axis=0))
+    assert "range of 3 runs" in ax.get_ylabel()
+    with pytest.raises(InputError, match=r"same iterations; got \[0, 20\] beside \[0, 20, 40\]"):
+        plotting.interference_course([runs[0], runs[1][:2]])
+    with pytest.raises(InputError, match="same tasks"):
+        plotting.interference_course([runs[0], analyses(("a", "b"))])
+
+
 def test_the_worst_of_many_pairs_are_drawn_and_others_on_demand() -> None:
     names = tuple("abcdef")
     held = analyses(names)
