@@ -21,13 +21,12 @@ import numpy as np
 import kpflow_numerics as kpf
 
 SIZES = {
-    "small": {"units": 12, "steps": 3, "iterations": 20, "n_trials": 8, "seeds": (3,)},
-    "full": {"units": 48, "steps": 10, "iterations": 1000, "n_trials": 32, "seeds": range(3, 8)},
+    "small": {"units": 12, "steps": 3, "every": (10, 2), "n_trials": 8, "seeds": (3,)},
+    "full": {"units": 48, "steps": 10, "every": (40, 25), "n_trials": 32, "seeds": range(3, 8)},
 }
+GAP = 0.1  # by which pairs must differ to be called told apart
 PAIRS = {"same response": ((0, 2), (1, 3)), "same delay": ((0, 1), (2, 3))}
-QUANTITIES = (
-    "gradients", "contributions, accumulated", "states", "accumulated, Adam's scales",
-)  # fmt: skip
+QUANTITIES = "gradients", "contributions, accumulated", "states", "accumulated, Adam's scales"
 
 
 def matrices(run, batch, optimizer):
@@ -36,13 +35,11 @@ def matrices(run, batch, optimizer):
     for checkpoint in run.checkpoints:
         trajectory = kpf.simulate(run.cell, checkpoint.params, batch.inputs)
         error = kpf.state_error(trajectory, checkpoint.readout, batch.targets, mask=batch.mask)
-        lin, names = kpf.linearize(trajectory), batch.task_names
-        found.append(kpf.interference(lin, error, batch.task_ids, names=names))
+        lin = kpf.linearize(trajectory)
+        found.append(kpf.interference(lin, error, batch.task_ids, names=batch.task_names))
         if checkpoint.iteration:  # Before its first step Adam has no scales.
             M = kpf.adam_preconditioner(optimizer, checkpoint.optimizer_state)
-            scaled.append(
-                kpf.interference(lin, error, batch.task_ids, names=names, preconditioner=M)
-            )
+            scaled.append(kpf.interference(lin, error, batch.task_ids, preconditioner=M))
         states.append(kpf.task_similarity(trajectory.states, batch.task_ids))
     times = [checkpoint.iteration for checkpoint in run.checkpoints]
     contributions = kpf.accumulated_contribution_cosines(found, times=times)
@@ -61,10 +58,11 @@ def main(scale="small", *, kind="gru", learning_rate=3e-3, **sizes):
     batch = task.evaluation_batch(size["n_trials"])
     cell = {"gru": kpf.GRU, "vanilla-rnn": kpf.VanillaRNN}[kind](task.n_inputs, size["units"])
     optimizer, courses, losses = kpf.Adam(learning_rate), {}, []
+    count, every = size["every"]
     for seed in size["seeds"]:
         run = kpf.fit(
-            cell, task, params=cell.init_params(rng=seed), n_iterations=size["iterations"],
-            optimizer=optimizer, checkpoint_every=size["iterations"] // 10, rng=seed,
+            cell, task, params=cell.init_params(rng=seed), n_iterations=count * every,
+            optimizer=optimizer, checkpoint_every=every, rng=seed,
         )  # fmt: skip
         iterations, loss, cosines, last = matrices(run, batch, optimizer)
         losses.append(loss)
@@ -72,13 +70,20 @@ def main(scale="small", *, kind="gru", learning_rate=3e-3, **sizes):
             for pair, places in PAIRS.items():
                 values = [of_checkpoints[:, i, j] for i, j in places]
                 courses.setdefault(f"{quantity}, {pair}", []).append(np.mean(values, axis=0))
-    print(f"{cell}, {len(losses)} seeds: cosines, mean [smallest, largest]")
-    print(f"evaluation loss: {np.mean(losses, axis=0)[0]:.3g} to {np.mean(losses, axis=0)[-1]:.3g}")
+    loss = np.mean(losses, axis=0)
+    print(f"{cell}, {len(losses)} seeds, evaluation loss {loss[0]:.3g} to {loss[-1]:.3g}")
+    print("cosines: mean [smallest, largest]")
     for name, values in courses.items():
         mean, low, high = (f(values, axis=0) for f in (np.mean, np.min, np.max))
-        for place in np.flatnonzero(np.isfinite(mean)):
-            at = f"{mean[place]:.3f} [{low[place]:.3f}, {high[place]:.3f}]"
-            print(f"{name}, iteration {iterations[place]}: {at}")
+        for place in range(0, count + 1, max(1, count // 10)):
+            if np.isfinite(mean[place]):
+                at = f"{mean[place]:.3f} [{low[place]:.3f}, {high[place]:.3f}]"
+                print(f"{name}, iteration {iterations[place]}: {at}")
+    for quantity in QUANTITIES:
+        first, second = (np.array(courses[f"{quantity}, {pair}"]) for pair in PAIRS)
+        found = [np.flatnonzero(gap > GAP) for gap in first - second]
+        onsets = [iterations[each[0]] if len(each) else "never" for each in found]
+        print(f"{quantity}: first told apart by {GAP} at iterations {onsets}")
     draw(iterations, courses, last)
     return {name: np.array(values)[:, 1:] for name, values in courses.items()}
 
