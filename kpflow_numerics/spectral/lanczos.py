@@ -71,7 +71,8 @@ class LanczosBasis:
         self._vectors = np.empty((n, capacity + 1), dtype=dtype, order="F")
         self._quotient = np.zeros((capacity + 1, capacity + 1))
         # Estimated products of the next vector, and of the one before, with the basis.
-        self._overlap = self._overlap_before = np.zeros(capacity + 1)
+        self._overlap: FloatArray = np.zeros(capacity + 1)
+        self._overlap_before: FloatArray = self._overlap
         self._orthogonalise_next = False
         self._set_random_next()
 
@@ -96,7 +97,7 @@ class LanczosBasis:
         if self._negligible(norm):
             self._set_random_next()
             return
-        overlap = self._grown_overlap(norm)
+        overlap: FloatArray = self._grown_overlap(norm)
         lost = float(np.max(np.abs(overlap[: j + 1]))) > self._allowed_overlap
         if lost or self._orthogonalise_next:
             rest, norm = self._orthogonal(rest, norm)
