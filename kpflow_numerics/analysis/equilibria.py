@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._typing import ArrayLike, BoolArray, FloatArray, IntArray, Params, ParamsLike
+from .._typing import Array, ArrayLike, BoolArray, FloatArray, IntArray, Params, ParamsLike
 from .._validation import InputTypeError, check_array, check_integer, check_real
 from ..cells.base import Cell
 from ..linearization import linearize
@@ -50,7 +50,7 @@ class FixedPoints:
 
     states: FloatArray
     residuals: FloatArray
-    eigenvalues: FloatArray
+    eigenvalues: Array
     stable: BoolArray
     labels: IntArray
     ends: FloatArray

@@ -87,7 +87,7 @@ def plant_fixed_points(
         )
     checked = cell.check_params(params)
     dtype = next(iter(checked.values())).dtype
-    doubles = {name: array.astype(np.float64) for name, array in checked.items()}
+    doubles: Params = {name: array.astype(np.float64) for name, array in checked.items()}
     x = check_array(inputs, "inputs", (cell.n_inputs,), dtype=np.float64)
     states = check_array(points, "points", ("m", cell.n_state), dtype=np.float64)
     demand = _demand(cell, doubles, x, states)
@@ -134,7 +134,7 @@ def _demand(cell: Cell, params: Params, x: FloatArray, points: FloatArray) -> _D
 
 
 def _gru_demand(cell: GRU, params: Params, x: FloatArray, points: FloatArray) -> _Demand:
-    """A point is fixed where the candidate is the point: the update gate does not matter."""
+    """Return the demand that the candidate be the point, which no update gate then moves."""
     H = cell.n_units
     zero = np.zeros(3 * H)
     hidden_bias = params.get("bias_hh", zero)

@@ -100,7 +100,9 @@ def spatial_rank(
 
     References
     ----------
-    .. [1] Hu and Sompolinsky (2022), PLoS Computational Biology 18, e1010327.
+    .. [1] Hu and Sompolinsky (2022), "The spectrum of covariance matrices of randomly connected
+       recurrent neuronal networks with linear dynamics", PLoS Computational Biology 18,
+       e1010327.
 
     Examples
     --------
@@ -176,8 +178,9 @@ def temporal_rank(
     >>> import kpflow_numerics as kpf
     >>> cell = kpf.GRU(n_inputs=3, n_units=8)
     >>> inputs = np.random.default_rng(3).standard_normal((2, 9, 3))
-    >>> kpf.temporal_rank(kpf.simulate(cell, cell.init_params(rng=3), inputs)).value.__round__(2)
-    3.0
+    >>> traj = kpf.simulate(cell, cell.init_params(rng=3), inputs)
+    >>> print(kpf.temporal_rank(traj))
+    temporal rank (participation-ratio): 2.94302 (dense, 0 products)
     """
     if not isinstance(trajectory, Trajectory):
         raise InputTypeError(
