@@ -10,7 +10,7 @@ from .._typing import FloatArray
 from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
-from . import _kernel_seeds, _kernel_trace, _product_costs
+from . import _cut_core, _kernel_seeds, _kernel_trace, _product_costs
 from ._gramians import trial_jacobians
 from ._site_terms import site_terms
 from .base import StructuredOperator, check_linearization
@@ -33,7 +33,8 @@ class TangentKernel(StructuredOperator):
     ``min(n, p)``. A plain sum over trials and steps. A product costs one of ``P*``, ``K`` and
     ``P``. For cells with weight sites ``exact_trace`` needs no products with the kernel: at most
     ``B T^2 N^3`` flops, one trial at a time and in float64; ``exact_trace_bounds`` takes a
-    fraction of them.
+    fraction of them. ``exact_participation_ratio_bounds`` needs a pass over the columns of the
+    sensitivity to the few features that carry most of the activity.
 
     References
     ----------
@@ -79,13 +80,18 @@ class TangentKernel(StructuredOperator):
         Parameters
         ----------
         quantity : str
-            ``"trace"``, or ``"trace_bounds"`` with the relative width as an argument, whose cost
-            is a guess: it depends on how smooth the activity is.
+            ``"trace"``, or ``"trace_bounds"`` or ``"participation_ratio_bounds"`` with the
+            relative width as an argument, whose cost is a guess: it depends on how smooth the
+            activity is, and on how few features carry it.
         *arguments
             Of the closed form.
         """
         sites = self.linearization.weight_sites
-        if sites is None or quantity not in ("trace", "trace_bounds"):
+        if sites is None:
+            return None
+        if quantity == "participation_ratio_bounds":
+            return self._participation_ratio_cost(*arguments)
+        if quantity not in ("trace", "trace_bounds"):
             return None
         n_trials, n_steps, n_state = self.dims
         matrices = 5.0 * 8.0 * n_threads() * n_steps * float(n_state) ** 2
@@ -140,6 +146,35 @@ class TangentKernel(StructuredOperator):
 
         found = map_in_threads(of_trial, range(self.dims[0]))
         return sum(lower for lower, _ in found), sum(upper for _, upper in found)
+
+    def exact_participation_ratio_bounds(self, width: float) -> tuple[float, float]:
+        """Return certain bounds of ``(tr NTK)^2 / |NTK|_F^2``, at most `width` of it apart.
+
+        Parameters
+        ----------
+        width : float
+            Relative width that the bounds may have.
+
+        Returns
+        -------
+        lower, upper : float
+            Without randomness, to rounding: the norm is that of the kernel with the features of
+            each site cut to their leading directions, up to the square of the trace that the cut
+            leaves out. Further apart than asked only where four cuts, ever finer, did not do.
+        """
+        trace = self.exact_trace_bounds(0.2 * width)
+        return _cut_core.participation_ratio_bounds(self.linearization, trace, width)
+
+    def _participation_ratio_cost(self, width: float) -> Cost | None:
+        trace, column = self.exact_cost("trace_bounds", 0.2 * width), self.product_cost(1)
+        block = self.product_cost(_cut_core.COLUMNS)
+        if trace is None or column is None or block is None:
+            return None
+        cut = _cut_core.cut_to(self.linearization, 0.1 * width**0.5)
+        factor = 2.0 * self.linearization.n_parameters * _cut_core.COLUMNS * self.dtype.itemsize
+        memory = block.memory_bytes + cut.memory_bytes + factor
+        flops = trace.flops + cut.n_parameters * column.flops
+        return Cost(flops, max(trace.memory_bytes, memory))
 
     @property
     def _sites(self) -> WeightSites:

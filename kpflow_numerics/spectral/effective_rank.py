@@ -20,6 +20,7 @@ from .._validation import (
 from ..results import Cost, EigenResult, Estimate
 from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import (
+    BOUND_FLOPS,
     CHEAP_FLOPS,
     DENSE_SIZE,
     EXACT_FLOPS,
@@ -314,6 +315,14 @@ def _bounds(
             f"{view.smaller_side}; raise max_size for the whole spectrum."
         )
     check_positive(view, "the rank")
+    if recipe == "participation-ratio" and rtol is not None and known_pairs is None:
+        closed = view.ask_exact(
+            "participation_ratio_bounds", 2.0 * rtol, max_memory=max_memory, max_flops=BOUND_FLOPS
+        )
+        if closed is not None:
+            (lower, upper), cost = closed
+            middle = (lower + upper) / 2
+            return Estimate(middle, lower, upper, 0.0, "bounds", 0, _QUANTITY, recipe, cost=cost)
     rank_bound = view.smaller_side
     if known_pairs is not None:
         known_pairs = _checked_pairs(known_pairs, view, rank_bound)

@@ -18,6 +18,7 @@ CELLS = {"GRU": kpf.GRU(3, 40), "LSTM": kpf.LSTM(3, 40), "vanilla": kpf.VanillaR
 FORMS: list[tuple[str, tuple[object, ...]]] = [
     ("trace", ()),
     ("trace_bounds", (1e-3,)),
+    ("participation_ratio_bounds", (1e-2,)),
     ("frobenius_norm", ()),
     ("eigenvalues", ()),
     ("eigenpairs", (5,)),

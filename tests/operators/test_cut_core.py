@@ -1,0 +1,93 @@
+"""Certain bounds of the tangent kernel's participation ratio from a cut of the features."""
+
+import numpy as np
+import pytest
+
+import kpflow_numerics as kpf
+from kpflow_numerics.operators import _cut_core
+from kpflow_numerics.testing import default_tolerance
+from tests.cases.cells import SITE_CASES
+
+
+def dense_kernel(lin):
+    S = kpf.Sensitivity(lin).to_dense().astype(np.float64)
+    return S @ S.T
+
+
+def collapsed_linearization(cell, n_trials=4, n_steps=20):
+    params = cell.init_params(gain=0.5, rng=3)
+    inputs = np.repeat(np.random.default_rng(5).standard_normal((n_trials, 1, 3)), n_steps, axis=1)
+    return kpf.linearize(kpf.simulate(cell, params, inputs))
+
+
+@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+def test_norms_of_a_cut_are_those_of_its_matrix(case):
+    lin = case.linearization()
+    cut = kpf.compress_core(lin, 0.03)
+    whole, small = dense_kernel(lin), dense_kernel(cut)
+    norms = _cut_core.cut_norms(lin, cut)
+    tolerance = default_tolerance(lin.dtype, lin.dims[2])
+    assert norms.trace == pytest.approx(np.trace(small), rel=tolerance)
+    assert norms.squared == pytest.approx(np.sum(small**2), rel=4 * tolerance)
+    assert norms.product == pytest.approx(np.sum(small * whole), rel=4 * tolerance)
+
+
+@pytest.mark.parametrize("width", [0.3, 1e-2, 1e-4])
+@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+def test_bounds_hold_the_rank_and_are_as_narrow_as_asked(case, width):
+    lin = case.linearization()
+    truth = np.trace(dense_kernel(lin)) ** 2 / np.sum(dense_kernel(lin) ** 2)
+    lower, upper = kpf.TangentKernel(lin).exact_participation_ratio_bounds(width)
+    slack = 4 * default_tolerance(lin.dtype, lin.dims[2])
+    assert lower <= truth * (1 + slack)
+    assert truth <= upper * (1 + slack)
+    assert upper - lower <= (width + slack) * truth
+
+
+@pytest.mark.parametrize("cell", [kpf.GRU(3, 12), kpf.LSTM(3, 12), kpf.VanillaRNN(3, 12)], ids=str)
+def test_few_features_do(cell, monkeypatch):
+    lin = collapsed_linearization(cell)
+    sizes = []
+    counted = _cut_core.cut_norms
+
+    def counting(linearization, cut):
+        sizes.append(cut.n_parameters)
+        return counted(linearization, cut)
+
+    monkeypatch.setattr(_cut_core, "cut_norms", counting)
+    kpf.TangentKernel(lin).exact_participation_ratio_bounds(1e-2)
+    assert max(sizes) < 0.6 * lin.n_parameters
+
+
+def test_what_a_cut_leaves_out_is_seen():
+    # Bounds that forgot the rest would be tight around a wrong value.
+    lin = collapsed_linearization(kpf.GRU(3, 12))
+    cut = kpf.compress_core(lin, 0.3)
+    norms = _cut_core.cut_norms(lin, cut)
+    truth = float(np.sum(dense_kernel(lin) ** 2))
+    trace = kpf.TangentKernel(lin).exact_trace()
+    least, most = norms.squared_norm_bounds(trace)
+    assert least < truth < most
+    assert norms.squared < 0.999 * truth
+    assert norms.squared_norm_bounds(norms.trace)[1] < truth
+
+
+def test_a_kernel_that_is_zero_has_rank_zero():
+    lin = collapsed_linearization(kpf.VanillaRNN(3, 5))
+    assert _cut_core.participation_ratio_bounds(lin, (0.0, 0.0), 0.1) == (0.0, 0.0)
+
+
+def test_bounds_of_the_rank_take_it():
+    kernel = kpf.TangentKernel(collapsed_linearization(kpf.VanillaRNN(3, 12)))
+    found = kpf.effective_rank(kernel, method="bounds", rtol=1e-3)
+    truth = kpf.effective_rank(kernel, method="dense").value
+    assert found.n_matvecs == 0
+    assert found.lower <= truth <= found.upper
+    assert found.upper - found.lower <= 2.1e-3 * truth
+
+
+def test_its_cost_grows_as_the_bounds_narrow():
+    kernel = kpf.TangentKernel(collapsed_linearization(kpf.GRU(3, 12)))
+    costs = [kernel.exact_cost("participation_ratio_bounds", width) for width in (0.1, 1e-3, 1e-6)]
+    assert costs[0].flops <= costs[1].flops <= costs[2].flops
+    assert costs[0].flops < costs[2].flops
