@@ -112,6 +112,15 @@ def place_label(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
+def quantity_label(name: str) -> str:
+    """Return a quantity by the operators that it is of: what is measured of P is of ``P P*``."""
+    what, of, operands = name.partition(" of ")
+    parts = operands.split(", ")
+    if not of or not set(parts) <= {"K", "P", "NTK"}:
+        return name
+    return f"{what} of {' and '.join('P P*' if part == 'P' else part for part in parts)}"
+
+
 def sweep(
     source: str | Path | SweepGrid,
     quantity: str = "final_evaluation_loss",
@@ -217,11 +226,27 @@ def _set_positions(ax: Axes, grid: SweepGrid, along: str) -> FloatArray:
     values = coordinate.astype(np.float64)
     if values.min() > 0 and values.max() > 8 * values.min():
         ax.set_xscale("log")
-    shown = np.sort(np.log(values) if ax.get_xscale() == "log" else values)
-    if len(shown) <= 6 and np.diff(shown).min(initial=np.inf) > 0.1 * np.ptp(shown):
-        ax.set_xticks(values, [f"{value:.3g}" for value in values])
-        ax.minorticks_off()
+    ax.set_xticks(
+        values, _tick_labels(np.log(values) if ax.get_xscale() == "log" else values, values)
+    )
+    ax.minorticks_off()
     return values
+
+
+def _tick_labels(positions: FloatArray, values: FloatArray) -> list[str]:
+    """Return the text of each place on the grid; empty where it would run into another."""
+    labels = [""] * len(values)
+    width = max(float(np.ptp(positions)), 1e-300)
+    taken: list[tuple[float, float]] = []
+    order = np.argsort(positions)
+    for place in (order[0], *order[:0:-1]):
+        text = f"{values[place]:.3g}"
+        half = 0.5 * (0.03 * len(text) + 0.02)
+        middle = float(positions[place] - positions.min()) / width
+        if all(abs(middle - other) >= half + room for other, room in taken):
+            labels[place] = text
+            taken.append((middle, half))
+    return labels
 
 
 def _draw_medians(
@@ -278,6 +303,9 @@ def _label(quantity: str, places: dict[str, Any]) -> str:
     if "operator" in words:
         words["operator"] = OPERATOR_LABELS.get(words["operator"], words["operator"])
     try:
+        if "quantity" in words:
+            named = quantity_label(str(words["quantity"]))
+            words["quantity"] = named[0].upper() + named[1:]
         label = _LABELS.get(quantity, quantity).format(**words)
     except KeyError:
         label = quantity

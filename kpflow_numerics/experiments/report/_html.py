@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 STYLE = """
@@ -41,10 +42,11 @@ table {
   margin: 0.5rem 0;
 }
 caption { text-align: left; color: #404040; font-size: 0.85rem; padding-bottom: 0.25rem; }
+caption span { display: block; position: sticky; left: 0; max-width: min(46rem, 90vw); }
 th, td { padding: 0.2rem 0.7rem 0.2rem 0; text-align: left; vertical-align: top; }
 thead th { border-bottom: 1px solid #808080; }
 tbody tr + tr > * { border-top: 1px solid #e6e6e6; }
-tbody th { font-weight: normal; }
+tbody th { font-weight: normal; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.text { min-width: 20rem; }
 .good { color: #00664b; font-weight: 600; }
@@ -132,17 +134,51 @@ def table(
             element("td", cell, class_=kind(column)) for column, cell in enumerate(row) if column
         ]
         body.append(element("tr", *cells))
-    content = [element("caption", caption)] if caption else []
+    content = [element("caption", element("span", caption))] if caption else []
     content += [element("thead", element("tr", head)), element("tbody", join(body))]
     return element("div", element("table", *content), class_="scroll", tabindex="0")
 
 
 def page(title: str, *content: object) -> str:
-    """Return a whole document that needs nothing from outside."""
+    """Return a whole document that needs nothing from outside.
+
+    Shapes of letters, which every figure brings along, are in it once.
+    """
+    glyphs, body = share_glyphs(join(content))
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"{element('title', title)}\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n{join(content)}\n</body>\n</html>\n"
+        f"<body>\n{glyphs}{body}\n</body>\n</html>\n"
     )
+
+
+_GLYPH = re.compile(
+    r'<path id="([^"]+)"(?: d="([^"]*)")? transform="(scale\(0\.015625\))"\s*/>\s*', re.DOTALL
+)
+_FIGURE = re.compile(r"<svg .*?</svg>", re.DOTALL)
+_SPARE = re.compile(r"<!--.*?-->|<defs>\s*</defs>|(?m:^[ \t]+)", re.DOTALL)
+_REFERENCE = re.compile(r'((?:xlink:)?href="#)([^"]+)"')
+
+
+def share_glyphs(text: str) -> tuple[Markup, Markup]:
+    """Return the letters of the figures of a page, each once, and the page without them."""
+    shared: dict[str, str] = {}
+    names: dict[str, str] = {}
+
+    def take(found: re.Match[str]) -> str:
+        outline = " ".join((found[2] or "").split())
+        names[found[1]] = shared.setdefault(outline, f"glyph-{len(shared)}")
+        return ""
+
+    body = _FIGURE.sub(lambda found: _SPARE.sub("", _GLYPH.sub(take, found[0])), text)
+    body = _REFERENCE.sub(lambda found: f'{found[1]}{names.get(found[2], found[2])}"', body)
+    if not shared:
+        return Markup(""), Markup(body)
+    paths = "".join(
+        f'<path id="{name}" d="{outline}" transform="scale(0.015625)"/>'
+        for outline, name in shared.items()
+    )
+    hidden = 'width="0" height="0" aria-hidden="true" style="position: absolute"'
+    return Markup(f"<svg {hidden}><defs>{paths}</defs></svg>\n"), Markup(body)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import plotting
 from ...analysis.median import MedianInterval, median_interval
-from ...plotting._sweep import seed_axes
+from ...plotting._sweep import quantity_label, seed_axes
 from ...store import SweepGrid
 from ...store.sweep_grid import STATUS_MEANINGS
 from ..report._file import write_page
@@ -46,12 +46,15 @@ class Shown:
         Heads its column in tables.
     caption : str
         Stands below its figure.
+    note : str
+        Ends the caption, a sentence.
     """
 
     name: str
     places: dict[str, Any]
     title: str
     caption: str
+    note: str = ""
 
     def values(self, grid: SweepGrid) -> Any:
         """Return it on the grid."""
@@ -101,15 +104,15 @@ def sweep_figures(grid: SweepGrid) -> Iterator[tuple[str, tuple[str, str]]]:
     """
     wide = [name for name in grid.axes if len(grid.coordinates[name]) > 1] or list(grid.axes[:1])
     along = [name for name in wide if name not in seed_axes(grid)] or wide
-    for axis, shown in itertools.product(along, shown_results(grid)):
+    for place, (axis, shown) in enumerate(itertools.product(along, shown_results(grid))):
         if not np.isfinite(shown.values(grid)).any():
             continue
         name = "-".join([axis, shown.name, *(str(place) for place in shown.places.values())])
         name = name.replace(" ", "-").replace(",", "").replace("*", "")
         ax = plotting.sweep(grid, shown.name, along=axis, **shown.places)
-        caption = f"{shown.caption} against {axis}."
+        caption = f"{shown.caption}, against {axis}.{shown.note and ' '}{shown.note}"
         figure = cast("Figure", ax.get_figure())
-        yield name, (plotting.inline_svg(figure, name, caption), caption)
+        yield name, (plotting.inline_svg(figure, f"f{place}", caption), caption)
 
 
 def _standalone(svg: str) -> str:
@@ -128,8 +131,8 @@ def shown_results(grid: SweepGrid) -> list[Shown]:
         shown.append(
             Shown("iterations_to_tolerance", {"tolerance": tolerance},
                   f"iterations to {tolerance:g}",
-                  f"First iteration whose training loss is at most {tolerance:g}; a hollow mark at "
-                  "the top where fewer than half of the runs reach it")
+                  f"First iteration whose training loss is at most {tolerance:g}",
+                  "A hollow mark at the top: fewer than half of the runs reach it.")
         )  # fmt: skip
     if "rank" in grid.variables and MAIN_RECIPE in grid.coordinates["recipe"]:
         for operator in grid.coordinates["operator"]:
@@ -143,8 +146,12 @@ def shown_results(grid: SweepGrid) -> list[Shown]:
     for quantity in grid.coordinates.get("quantity", ()):
         if str(quantity).startswith(("alignment", "Kaplan-Yorke")):
             places = {"quantity": quantity, "checkpoint": "last"}
-            shown.append(Shown("quantity_value", places, f"{quantity} after training",
-                               f"{quantity[0].upper()}{quantity[1:]}, after training"))  # fmt: skip
+            label = quantity_label(str(quantity))
+            is_alignment = label.startswith("alignment")
+            note = "Alignment of A and B: tr(A B) / (|A| |B|)." if is_alignment else ""
+            caption = f"{label[0].upper()}{label[1:]} after training"
+            title = f"{label} after training"
+            shown.append(Shown("quantity_value", places, title, caption, note))
     return shown
 
 
@@ -182,9 +189,10 @@ def _main(grid: SweepGrid, figures: dict[str, tuple[str, str]]) -> Iterator[Mark
         yield _unfinished(grid)
     yield element("h2", "The grid")
     yield _grid(grid)
-    for axis in dict.fromkeys(name.split("-")[0] for name in figures):
+    for place, axis in enumerate(dict.fromkeys(name.split("-")[0] for name in figures)):
         yield element("h2", f"Against {axis}")
-        yield element("p", _reading(grid))
+        if not place:
+            yield element("p", _reading(grid))
         drawn = (
             element("figure", Markup(svg), element("figcaption", caption))
             for name, (svg, caption) in figures.items()
@@ -338,7 +346,7 @@ def _cells(grid: SweepGrid) -> Markup:
             [
                 index,
                 *(
-                    plotting.place_label(grid.coordinates[name][i])
+                    _unbroken(plotting.place_label(grid.coordinates[name][i]))
                     for name, i in zip(grid.axes, place, strict=True)
                 ),
                 element("span", word, class_="good" if word == "done" else "bad"),
@@ -349,11 +357,15 @@ def _cells(grid: SweepGrid) -> Markup:
         )
     more = f" The first {MAX_ROWS} of them." if grid.status.size > MAX_ROWS else ""
     return table(
-        ["cell", *grid.axes, "state", "iterations", *values, "seconds"],
+        ["no.", *grid.axes, "state", "iterations", *values, "seconds"],
         rows,
         caption=f"Every run of the grid.{more} All results are in sweep.h5, which xarray opens.",
         numeric=(0, *range(len(grid.axes) + 2, len(grid.axes) + 4 + len(values))),
     )
+
+
+def _unbroken(text: str) -> Markup:
+    return element("span", text, style="white-space: nowrap")
 
 
 def _failures(grid: SweepGrid) -> Iterator[Markup]:
