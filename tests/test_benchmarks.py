@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from kpflow_numerics.results import Estimate
 
@@ -174,3 +175,32 @@ def test_a_script_that_fails_says_why(load, tmp_path: Path) -> None:
     script.write_text("raise SystemExit('no such thing')")
     with pytest.raises(RuntimeError, match="no such thing"):
         load("_measuring").measured_alone(str(script), [])
+
+
+def test_ranks_are_certified_and_sampled_to_the_same_accuracy(load) -> None:
+    ranks = load("ranks")
+    matrix = np.random.default_rng(5).standard_normal((200, 30)) * 0.7 ** np.arange(30)
+    kernel = matrix @ matrix.T
+    operator = semidefinite(kernel)
+    found, seconds = ranks.certified(operator, 1e-2)
+    truth = np.trace(kernel) ** 2 / np.sum(kernel**2)
+    assert seconds > 0
+    assert found.lower <= truth <= found.upper
+    records = ranks.sampled(operator, truth)
+    assert [record["budget"] for record in records] == list(ranks.BUDGETS[: len(records)])
+    assert records[-1]["error"] <= 1e-3 or len(records) == len(ranks.BUDGETS)
+
+
+def test_a_rank_that_is_not_certified_stops_the_benchmark(load, monkeypatch) -> None:
+    ranks = load("ranks")
+    wide = Estimate(2.0, 1.0, 3.0, 0.0, "bounds", 0)
+    monkeypatch.setattr(ranks.kpf, "effective_rank", lambda *_, **__: wide)
+    with pytest.raises(RuntimeError, match="not certified to 0.01"):
+        ranks.certified(semidefinite(np.eye(3)), 1e-2)
+
+
+def semidefinite(matrix: np.ndarray) -> LinearOperator:
+    operator = aslinearoperator(matrix)
+    operator.self_adjoint = operator.positive_semidefinite = True
+    operator.exact_trace = lambda: float(np.trace(matrix))
+    return operator
