@@ -22,9 +22,6 @@ LARGEST_DENSE_SIZE = 8000
 EXACT_FLOPS = 2e12
 """An exact method is too dear for ``method="auto"`` above this, unless it is compared."""
 
-BOUND_FLOPS = 2e13
-"""Certain bounds in closed form are too dear above this; eigenpairs then give them."""
-
 PRODUCTS_FOR_ONE_PERCENT = 300
 """Products that an estimate to 1 % is taken to need.
 

@@ -20,7 +20,6 @@ from .._validation import (
 from ..results import Cost, EigenResult, Estimate
 from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import (
-    BOUND_FLOPS,
     CHEAP_FLOPS,
     DENSE_SIZE,
     EXACT_FLOPS,
@@ -316,9 +315,7 @@ def _bounds(
         )
     check_positive(view, "the rank")
     if recipe == "participation-ratio" and rtol is not None and known_pairs is None:
-        closed = view.ask_exact(
-            "participation_ratio_bounds", 2.0 * rtol, max_memory=max_memory, max_flops=BOUND_FLOPS
-        )
+        closed = view.ask_exact("participation_ratio_bounds", 2.0 * rtol, max_memory=max_memory)
         if closed is not None:
             (lower, upper), cost = closed
             middle = (lower + upper) / 2
