@@ -2,10 +2,10 @@
 Self-referential bias
 =====================
 
-Gradient descent moves the hidden states by ``dh = P K P* err``, and K is made of the activity: how
-much of ``dh`` lies in the leading modes of the activity V over trials and steps? Beside the share
-stand the controls that tell how much of it is the network's own doing: the same share of random
-errors' moves, of ``P P* err``, which passes no bottleneck, of the error itself, and of chance.
+Gradient descent moves the hidden states by ``dh = P K P* err``, and K is made of the activity. This
+shows how much of ``dh`` lies in the leading modes of the activity V over trials and steps. Beside
+the share stand the controls that tell whose doing it is: the same share of the moves of random
+errors, of ``P P* err``, which passes no bottleneck, of the error itself, and of chance.
 """
 
 import sys
