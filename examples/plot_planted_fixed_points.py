@@ -5,8 +5,7 @@ Planted fixed points
 Networks learn with none or five stable fixed points planted in W, or with a random change of W of
 the same singular values. The third mode of the targets (singular vectors over trials and time) is
 learned later from planted points, by some hundred iterations, though training destroys them within
-the first fifty: the last panel counts those with a stable fixed point still beside them. Lines are
-medians, bands ranges over seeds.
+the first fifty, as the last panel shows. Lines are medians, bands ranges over seeds.
 """
 
 import sys
