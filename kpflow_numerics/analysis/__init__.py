@@ -3,6 +3,7 @@
 from .accumulated_contributions import ContributionIntegral, accumulated_contribution_cosines
 from .checkpoint import DEFAULT_RECIPES, NetworkAnalysis, OperatorRank, analyze_network
 from .checkpoint_interference import INTERFERENCE, CheckpointInterference
+from .core_comparison import CoreAgainstKernel, core_against_kernel
 from .equilibria import FixedPoints, fixed_points
 from .failure_signs import FailureSign, SignThresholds, check_thresholds, failure_signs
 from .fundamental_solution import FundamentalSolution, VolterraOperator
@@ -21,6 +22,7 @@ from .rule_alignments import (
     learning_rule_alignments,
     learning_rules,
 )
+from .self_reference import SelfReferentialBias, self_referential_bias
 from .spatial_temporal_rank import SpatialRank, spatial_rank, temporal_rank
 from .state_similarity import task_similarity
 from .task_interference import InterferenceResult, interference
@@ -33,6 +35,7 @@ __all__ = [
     "QUANTITIES",
     "CheckpointInterference",
     "ContributionIntegral",
+    "CoreAgainstKernel",
     "FailureSign",
     "FixedPoints",
     "FundamentalSolution",
@@ -47,6 +50,7 @@ __all__ = [
     "PrincipalComponents",
     "RankBound",
     "SchmidtResult",
+    "SelfReferentialBias",
     "SignThresholds",
     "SpatialRank",
     "VolterraOperator",
@@ -54,6 +58,7 @@ __all__ = [
     "adam_preconditioner",
     "analyze_network",
     "check_thresholds",
+    "core_against_kernel",
     "core_cosine",
     "failure_signs",
     "fixed_points",
@@ -69,6 +74,7 @@ __all__ = [
     "rank_over_time",
     "retained_directions",
     "schmidt_decomposition",
+    "self_referential_bias",
     "spatial_rank",
     "task_similarity",
     "temporal_rank",
