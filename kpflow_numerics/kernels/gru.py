@@ -6,6 +6,8 @@
 The loops over units are short and several, so that each needs few checks that its arrays do not
 overlap (LLVM vectorises a loop only up to eight of them), and their indices start at 0, so that
 none of them can be negative.
+Rows are copied in loops, too: for an array that is assigned to a slice Numba compiles, for seconds,
+the message of the error that their shapes might give.
 """
 
 from __future__ import annotations
@@ -69,8 +71,11 @@ def simulate_gru(
                 for i in range(n_units):
                     states[b, t, i] = u[row, i]
                 if is_kept:
-                    kept[b, t, :3] = gates[row]
-                    kept[b, t, 3] = candidates[row]
+                    for g in range(3):
+                        for i in range(n_units):
+                            kept[b, t, g, i] = gates[row, g, i]
+                    for i in range(n_units):
+                        kept[b, t, 3, i] = candidates[row, i]
 
 
 @jit

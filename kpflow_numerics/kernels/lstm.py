@@ -72,7 +72,9 @@ def simulate_lstm(
                 for j in range(n_units):
                     states[b, t, 1, j] = cell[row, j]
                 if is_kept:
-                    kept[b, t] = gates[row]
+                    for gate in range(4):
+                        for j in range(n_units):
+                            kept[b, t, gate, j] = gates[row, gate, j]
 
 
 @jit
