@@ -26,42 +26,12 @@ SIZES = {
     },
 }  # fmt: skip
 STYLES = {
-    "kernel and core": "C0o-",
-    "kernel and core, centred": "C0o--",
-    "K and core": "C1s-",
-    "K and core, centred": "C1s--",
-    "kernel and ones": "k^:",
+    "kernel and core": ("kernel_core", "C0o-"),
+    "kernel and core, centred": ("kernel_core_centred", "C0o--"),
+    "K and core": ("parameter_core", "C1s-"),
+    "K and core, centred": ("parameter_core_centred", "C1s--"),
+    "kernel and ones": ("kernel_ones", "k^:"),
 }
-
-
-def cosine(first, second):
-    """Return the cosine of two matrices."""
-    return np.sum(first * second) / (np.linalg.norm(first) * np.linalg.norm(second))
-
-
-def centred(matrix):
-    """Return a matrix without the means of its rows and columns."""
-    rows, columns = matrix.mean(axis=1, keepdims=True), matrix.mean(axis=0)
-    return matrix - rows - columns + matrix.mean()
-
-
-def measure(cell, params, batch):
-    """Return the cosines at one checkpoint."""
-    lin = kpf.linearize(kpf.simulate(cell, params, batch.inputs))
-    V = kpf.KroneckerCore(lin).features
-    V = V.reshape(-1, V.shape[-1])
-    core = V @ V.T
-    kernel, K = (
-        kpf.partial_trace(operator, over="unit").matrix
-        for operator in (kpf.TangentKernel(lin), kpf.ParameterOperator(lin))
-    )
-    return {
-        "kernel and core": cosine(kernel, core),
-        "kernel and core, centred": cosine(centred(kernel), centred(core)),
-        "K and core": cosine(K, core),
-        "K and core, centred": cosine(centred(K), centred(core)),
-        "kernel and ones": cosine(kernel, np.ones_like(kernel)),
-    }
 
 
 def main(scale="small", *, kinds=("gru", "vanilla-rnn"), learning_rate=5e-3, **sizes):
@@ -69,8 +39,8 @@ def main(scale="small", *, kinds=("gru", "vanilla-rnn"), learning_rate=5e-3, **s
     size = SIZES[scale] | sizes
     task = kpf.task_from_config("memory-pro", size["options"])
     batch = task.evaluation_batch(size["n_trials"])
-    _, axes = plt.subplots(1, len(kinds), figsize=(5 * len(kinds), 4), sharey=True, squeeze=False,
-                           layout="constrained")  # fmt: skip
+    figure, axes = plt.subplots(1, len(kinds), figsize=(5 * len(kinds), 4.4), sharey=True,
+                                squeeze=False, layout="constrained")  # fmt: skip
     found = {}
     for ax, kind in zip(axes[0], kinds, strict=True):
         cell = kpf.cell_from_config(kind, {"n_inputs": task.n_inputs, "n_units": size["n_units"]})
@@ -81,21 +51,32 @@ def main(scale="small", *, kinds=("gru", "vanilla-rnn"), learning_rate=5e-3, **s
             for seed in size["seeds"]
         ]  # fmt: skip
         iterations = [each.iteration for each in runs[0]]
-        rows = [[measure(cell, each.params, batch) for each in run] for run in runs]
+        rows = [
+            [kpf.core_against_kernel(kpf.linearize(kpf.simulate(cell, each.params, batch.inputs)))
+             for each in run]
+            for run in runs
+        ]  # fmt: skip
         found[f"{kind}, loss"] = [[each.evaluation_loss for each in run] for run in runs]
-        for name, style in STYLES.items():
-            values = np.array([[row[name] for row in run] for run in rows])
-            found[f"{kind}, {name}"] = values.tolist()
-            ax.plot(iterations, np.median(values, axis=0), style, ms=3, label=name)
-            ax.fill_between(iterations, values.min(axis=0), values.max(axis=0), alpha=0.15,
-                            color=style[:2] if style[0] == "C" else "k", lw=0)  # fmt: skip
-        ax.set(xlabel="iteration", title=kind, ylim=(None, 1.02))
+        for name, (quantity, _) in STYLES.items():
+            found[f"{kind}, {name}"] = [[getattr(row, quantity) for row in run] for run in rows]
+        draw(ax, iterations, {name: found[f"{kind}, {name}"] for name in STYLES}, kind)
     axes[0, 0].set_ylabel("cosine, over trials and steps")
-    axes[0, 0].legend(fontsize="small")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  frameon=False)  # fmt: skip
     for name, values in found.items():
         middle, low, high = (f(values, axis=0) for f in (np.median, np.min, np.max))
         print(name, *("{:.3g} [{:.3g}, {:.3g}]".format(*each) for each in zip(middle, low, high, strict=True)), sep="; ")  # fmt: skip # noqa: E501
     return found | {"iterations": iterations}
+
+
+def draw(ax, iterations, courses, title):
+    """Draw the median over the seeds of each cosine, and their range as a band."""
+    for name, values in courses.items():
+        style = STYLES[name][1]
+        ax.plot(iterations, np.median(values, axis=0), style, ms=4, label=name)
+        ax.fill_between(iterations, np.min(values, axis=0), np.max(values, axis=0), alpha=0.12,
+                        color=style[:2] if style[0] == "C" else "k", lw=0)  # fmt: skip
+    ax.set(xlabel="iteration", title=title, ylim=(None, 1.02))
 
 
 if __name__ == "__main__":

@@ -27,43 +27,21 @@ SIZES = {
 }  # fmt: skip
 N_MODES = 5
 STYLES = {
-    "P K P* err": "C0o-",
-    "P K P* of random output errors": "C2v--",
-    "P K P* of random errors": "C7v:",
-    "P P* err": "C1s--",
-    "err": "C3^--",
-    "chance": "k:",
+    "P K P* err": ("share", "C0o-"),
+    "P K P* of random output errors": ("random_output_errors", "C2v--"),
+    "P K P* of random errors": ("random_errors", "C7D:"),
+    "P P* err": ("without_bottleneck", "C1s-"),
+    "err": ("error", "C3x-."),
+    "chance": ("chance", "k:"),
 }
-
-
-def share(modes, block):
-    """Return the mean share of the moves ``(n, k)`` that lies in modes over trials and steps."""
-    moves = block.reshape(len(modes), -1, block.shape[-1])
-    inside = np.tensordot(modes.T, moves, axes=1)
-    return float(np.mean(np.sum(inside**2, axis=(0, 1)) / np.sum(moves**2, axis=(0, 1))))
 
 
 def measure(cell, checkpoint, batch, n_random):
     """Return the shares at one checkpoint."""
     trajectory = kpf.simulate(cell, checkpoint.params, batch.inputs)
-    lin = kpf.linearize(trajectory)
-    V = kpf.KroneckerCore(lin).features
-    modes = np.linalg.svd(V.reshape(-1, V.shape[-1]), full_matrices=False)[0][:, :N_MODES]
-    readout = checkpoint.readout
-    err = kpf.state_error(trajectory, readout, batch.targets, mask=batch.mask).reshape(-1, 1)
-    rng = np.random.default_rng(5)
-    random = rng.standard_normal((len(err), n_random))
-    outputs = rng.standard_normal((len(modes), batch.n_outputs, n_random))
-    readable = np.einsum("bok,oh->bhk", outputs, readout["weight"]).reshape(len(err), -1)
-    kernel = kpf.TangentKernel(lin)
-    return {
-        "P K P* err": share(modes, kernel @ err),
-        "P K P* of random output errors": share(modes, kernel @ readable),
-        "P K P* of random errors": share(modes, kernel @ random),
-        "P P* err": share(modes, kpf.PropagatorGram(lin) @ err),
-        "err": share(modes, err),
-        "chance": N_MODES / len(modes),
-    }
+    err = kpf.state_error(trajectory, checkpoint.readout, batch.targets, mask=batch.mask)
+    return kpf.self_referential_bias(kpf.linearize(trajectory), err, n_modes=N_MODES,
+                                     n_random=n_random, rng=5, readout=checkpoint.readout)  # fmt: skip # noqa: E501
 
 
 def main(scale="small", *, kinds=("gru", "vanilla-rnn"), learning_rate=5e-3, **sizes):
@@ -71,8 +49,8 @@ def main(scale="small", *, kinds=("gru", "vanilla-rnn"), learning_rate=5e-3, **s
     size = SIZES[scale] | sizes
     task = kpf.task_from_config("memory-pro", size["options"])
     batch = task.evaluation_batch(size["n_trials"])
-    _, axes = plt.subplots(1, len(kinds), figsize=(5 * len(kinds), 4), sharey=True, squeeze=False,
-                           layout="constrained")  # fmt: skip
+    figure, axes = plt.subplots(1, len(kinds), figsize=(5 * len(kinds), 4.4), sharey=True,
+                                squeeze=False, layout="constrained")  # fmt: skip
     found = {}
     for ax, kind in zip(axes[0], kinds, strict=True):
         cell = kpf.cell_from_config(kind, {"n_inputs": task.n_inputs, "n_units": size["n_units"]})
@@ -85,20 +63,27 @@ def main(scale="small", *, kinds=("gru", "vanilla-rnn"), learning_rate=5e-3, **s
         rows = [[measure(cell, each, batch, size["n_random"]) for each in run] for run in runs]
         iterations = [each.iteration for each in runs[0]]
         print(f"{kind}, loss at the end: {[round(run[-1].evaluation_loss, 5) for run in runs]}")
-        for name, style in STYLES.items():
-            values = np.array([[row[name] for row in run] for run in rows])
-            found[f"{kind}, {name}"] = values.tolist()
-            middle, low, high = (f(values, axis=0) for f in (np.median, np.min, np.max))
-            ax.plot(iterations, middle, style, ms=3, label=name)
-            colour = style[:2] if style[0] == "C" else "k"
-            ax.fill_between(iterations, low, high, color=colour, alpha=0.15, lw=0)
-            spread = zip(middle, low, high, strict=True)
+        for name, (quantity, _) in STYLES.items():
+            values = [[float(getattr(row, quantity)) for row in run] for run in rows]
+            found[f"{kind}, {name}"] = values
+            spread = zip(*(f(values, axis=0) for f in (np.median, np.min, np.max)), strict=True)
             shown = ["{:.3g} [{:.3g}, {:.3g}]".format(*each) for each in spread]
             print(f"{kind}, {name}: {'; '.join(shown)}")
-        ax.set(xlabel="iteration", title=kind, ylim=(0, 1.02))
+        draw(ax, iterations, {name: found[f"{kind}, {name}"] for name in STYLES}, kind)
     axes[0, 0].set_ylabel(f"share in the {N_MODES} leading modes of V")
-    axes[0, 0].legend(fontsize="small")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  frameon=False)  # fmt: skip
     return found | {"iterations": iterations}
+
+
+def draw(ax, iterations, courses, title):
+    """Draw the median over the seeds of each share, and their range as a band."""
+    for name, values in courses.items():
+        style = STYLES[name][1]
+        ax.plot(iterations, np.median(values, axis=0), style, ms=4, label=name)
+        ax.fill_between(iterations, np.min(values, axis=0), np.max(values, axis=0), alpha=0.12,
+                        color=style[:2] if style[0] == "C" else "k", lw=0)  # fmt: skip
+    ax.set(xlabel="iteration", title=title, ylim=(0, 1.02))
 
 
 if __name__ == "__main__":

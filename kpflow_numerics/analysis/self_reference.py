@@ -221,8 +221,8 @@ def _mean_share(kernel: StructuredOperator, modes: FloatArray, errors: FloatArra
         cost = Cost(count * one.flops, spent.memory_bytes + float(errors.nbytes))
     return Estimate(
         found.value,
-        found.lower,
-        min(found.upper, 1.0),
+        max(found.lower, 0.0),
+        min(found.upper, max(1.0, found.value)),
         found.standard_error,
         "sampled",
         count,
