@@ -12,6 +12,7 @@ so that a hundredth of the trace may be left out where a ten-thousandth is asked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 from .._typing import FloatArray
 from ..core_compression import CompressedLinearization, compress_core
 from ..linearization import Linearization
+from ..testing import default_tolerance
 
 COLUMNS = 32
 FIRST_TRACE_ERROR = 0.02
@@ -30,33 +32,47 @@ MOST_CUTS = 4
 """Passes after which the bounds stay as wide as they are."""
 
 _TOLERANCES = 10.0 ** -np.arange(0.5, 15, 0.5)
-_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
+_ROUNDINGS = 10
+_NORMAL = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
 class CutNorms:
-    """``tr N'``, ``|N'|_F^2`` and ``<N', N>``."""
+    """``tr N'``, ``|N'|_F^2`` and ``<N', N>``, and the relative rounding error of any of them."""
 
     trace: float
     squared: float
     product: float
+    rounding: float
 
     def squared_norm_bounds(self, trace: float) -> tuple[float, float]:
         """Return bounds of ``|N|_F^2``, where `trace` is an upper bound of ``tr N``."""
-        least = max(2.0 * self.product - self.squared, self.squared)
-        return least, least + max(trace - self.trace, _ROUNDING * trace) ** 2
+        middle = max(2.0 * self.product - self.squared, self.squared)
+        left_out = max(trace - self.trace, 0.0) + self.rounding * trace
+        return (1.0 - self.rounding) * middle, (1.0 + self.rounding) * middle + left_out**2
 
 
-def cut_norms(linearization: Linearization, cut: CompressedLinearization) -> CutNorms:
-    """Return the norms of a cut, from a pass over the columns of its sensitivity."""
-    totals = np.zeros(3)
+def cut_norms(
+    linearization: Linearization, cut: CompressedLinearization, unit: float = 1.0
+) -> CutNorms:
+    """Return the norms of a cut, from a pass over the columns of its sensitivity.
+
+    They are those of the kernels over `unit`; near ``tr N`` it keeps their squares from vanishing.
+    """
+    totals, scale = np.zeros(3), cut.dtype.type(unit**-0.5)
     for columns in _unit_columns(cut.n_parameters, cut.dtype):
-        moved = cut.propagate(cut.param_jvp(columns), overwrite=True)
+        moved = cut.propagate(cut.param_jvp(scale * columns), overwrite=True)
         totals[0] += _square(moved)
         back = linearization.propagate_adjoint(moved, overwrite=True)
-        totals[1] += _square(cut.param_vjp(back))
-        totals[2] += _square(linearization.param_vjp(back))
-    return CutNorms(*totals.tolist())
+        totals[1] += _square(scale * cut.param_vjp(back))
+        totals[2] += _square(scale * linearization.param_vjp(back))
+    traced, squared, product = totals.tolist()
+    return CutNorms(traced, squared, product, rounding_error(linearization))
+
+
+def rounding_error(linearization: Linearization) -> float:
+    """Return the relative rounding error of squared norms of products."""
+    return default_tolerance(linearization.dtype, linearization.dims[2], factor=_ROUNDINGS)
 
 
 def cut_to(linearization: Linearization, trace_error: float) -> CompressedLinearization:
@@ -73,23 +89,49 @@ def participation_ratio_bounds(
 ) -> tuple[float, float]:
     """Return bounds of ``(tr N)^2 / |N|_F^2``, from bounds of the trace and an adequate cut."""
     lower, upper = trace
-    if upper <= 0:
+    if upper == 0:
         return 0.0, 0.0
-    # The trace takes its part of the width, the norm the rest.
-    squared_width = max(width - 2.0 * (upper - lower) / upper, 0.2 * width)
+    # What is certain of any kernel, and all that is where numbers leave the range of the floats.
+    least_rank, most_rank = (
+        1.0,
+        float(min(math.prod(linearization.dims), linearization.n_parameters)),
+    )
+    if not (_NORMAL < upper < np.inf):
+        return least_rank, most_rank
+    with np.errstate(over="ignore", invalid="ignore"):
+        least, most = _squared_norm_bounds(linearization, lower / upper, upper, width)
+    rounding = default_tolerance(np.float64, linearization.dims[2], factor=_ROUNDINGS)
+    if np.isfinite(most):
+        least_rank = max(least_rank, (1.0 - rounding) * (lower / upper) ** 2 / most)
+    if least > 0:
+        most_rank = min(most_rank, (1.0 + rounding) / least)
+    return least_rank, most_rank
+
+
+def _squared_norm_bounds(
+    linearization: Linearization, lower: float, unit: float, width: float
+) -> tuple[float, float]:
+    """Return bounds of ``|N / unit|_F^2``, where the trace of this is at least `lower`, at most 1.
+
+    Bounds that are not numbers say that N overflows.
+    """
+    # The trace and rounding take their part of the width, the norm the rest.
+    known = 2.0 * (1.0 - lower) + 2.0 * rounding_error(linearization)
+    squared_width = max(width - known, 0.2 * width)
     error = FIRST_TRACE_ERROR
     for _ in range(MOST_CUTS):
         cut = cut_to(linearization, error)
-        norms = cut_norms(linearization, cut)
-        least, most = norms.squared_norm_bounds(upper)
-        left_out = upper - norms.trace
+        norms = cut_norms(linearization, cut, unit)
+        least, most = norms.squared_norm_bounds(1.0)
+        left_out = 1.0 - norms.trace
         # A finer cut does not help where what is not known of the trace is all that is left out.
-        if most - least <= squared_width * least or left_out <= 1.5 * (upper - lower):
+        enough = most - least <= (squared_width + 2.0 * norms.rounding) * least
+        if enough or not left_out > 1.5 * (1.0 - lower) + norms.rounding:
             break
         # What may be left out, by the share of it that this cut's traces of K and N had.
         allowed = 0.9 * np.sqrt(squared_width * least)
         error = min(0.5 * cut.trace_error, cut.trace_error * float(allowed) / left_out)
-    return lower**2 / most, upper**2 / least
+    return least, most
 
 
 def _unit_columns(n: int, dtype: np.dtype[Any]) -> Iterator[FloatArray]:

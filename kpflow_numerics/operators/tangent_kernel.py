@@ -7,6 +7,7 @@ from typing import Any
 
 from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
+from .._validation import check_real
 from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
@@ -127,15 +128,16 @@ class TangentKernel(StructuredOperator):
         Parameters
         ----------
         width : float
-            Relative width that the bounds may have.
+            Relative width that the bounds may have, from 0.
 
         Returns
         -------
         lower, upper : float
-            Without randomness: the lower is the trace of the kernel with K cut to its leading
-            eigenvectors on each unit and trial, the upper adds a bound of what was cut. The
-            truth is mostly much nearer to the lower.
+            Without randomness, to rounding in float64: the lower is the trace of the kernel with
+            K cut to its leading eigenvectors on each unit and trial, the upper adds a bound of
+            what was cut. The truth is mostly much nearer to the lower.
         """
+        width = check_real(width, "width", minimum=0)
         terms = site_terms(self._sites)
 
         def of_trial(trial: int) -> tuple[float, float]:
@@ -153,15 +155,17 @@ class TangentKernel(StructuredOperator):
         Parameters
         ----------
         width : float
-            Relative width that the bounds may have.
+            Relative width that the bounds may have, from 0.
 
         Returns
         -------
         lower, upper : float
-            Without randomness, to rounding: the norm is that of the kernel with the features of
-            each site cut to their leading directions, up to the square of the trace that the cut
-            leaves out. Further apart than asked only where four cuts, ever finer, did not do.
+            Without randomness: the norm is that of the kernel with the features of each site cut
+            to their leading directions, up to the square of the trace that the cut leaves out.
+            Rounding is allowed for, so that they are never closer than some ``50 eps sqrt(N)`` of
+            it. Otherwise further apart than asked only where four cuts, ever finer, did not do.
         """
+        width = check_real(width, "width", minimum=0)
         trace = self.exact_trace_bounds(0.2 * width)
         return _cut_core.participation_ratio_bounds(self.linearization, trace, width)
 

@@ -18,6 +18,7 @@ from .._validation import (
     check_rng,
 )
 from ..results import Cost, EigenResult, Estimate
+from ..testing import default_tolerance
 from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import (
     CHEAP_FLOPS,
@@ -319,7 +320,11 @@ def _bounds(
         if closed is not None:
             (lower, upper), cost = closed
             middle = (lower + upper) / 2
-            return Estimate(middle, lower, upper, 0.0, "bounds", 0, _QUANTITY, recipe, cost=cost)
+            # Rounding may leave more than was asked for; eigenpairs would not help.
+            if upper - lower <= 2.0 * max(rtol, default_tolerance(view.dtype, view.n)) * middle:
+                return Estimate(
+                    middle, lower, upper, 0.0, "bounds", 0, _QUANTITY, recipe, cost=cost
+                )
     rank_bound = view.smaller_side
     if known_pairs is not None:
         known_pairs = _checked_pairs(known_pairs, view, rank_bound)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import kpflow_numerics as kpf
+from kpflow_numerics._validation import InputError
 from kpflow_numerics.operators import _cut_core
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import SITE_CASES
@@ -50,9 +51,9 @@ def test_few_features_do(cell, monkeypatch):
     sizes = []
     counted = _cut_core.cut_norms
 
-    def counting(linearization, cut):
+    def counting(linearization, cut, unit):
         sizes.append(cut.n_parameters)
-        return counted(linearization, cut)
+        return counted(linearization, cut, unit)
 
     monkeypatch.setattr(_cut_core, "cut_norms", counting)
     kpf.TangentKernel(lin).exact_participation_ratio_bounds(1e-2)
@@ -70,6 +71,72 @@ def test_what_a_cut_leaves_out_is_seen():
     assert least < truth < most
     assert norms.squared < 0.999 * truth
     assert norms.squared_norm_bounds(norms.trace)[1] < truth
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1e-8, 1e-13, 0])
+def test_rounding_does_not_break_the_bounds(width, dtype):
+    for seed in (3, 4, 5):
+        cell = kpf.VanillaRNN(3, 12)
+        params = cell.init_params(gain=0.5, rng=seed)
+        inputs = np.random.default_rng(seed).standard_normal((3, 15, 3)).astype(dtype)
+        params = {name: array.astype(dtype) for name, array in params.items()}
+        lin = kpf.linearize(kpf.simulate(cell, params, inputs))
+        lower, upper = kpf.TangentKernel(lin).exact_participation_ratio_bounds(width)
+        N = dense_kernel(lin)
+        truth = np.trace(N) ** 2 / np.sum(N**2)
+        assert lower <= truth <= upper
+        assert upper - lower <= (width + 4 * default_tolerance(dtype, 12)) * truth
+
+
+def test_bounds_that_allow_no_rounding_break(monkeypatch):
+    monkeypatch.setattr(_cut_core, "_ROUNDINGS", 0)
+    with pytest.raises(AssertionError):
+        test_rounding_does_not_break_the_bounds(1e-13, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(np.float32, 1e-15), (np.float32, 1e-30), (np.float64, 1e-130)]
+)
+def test_small_activity_has_the_rank_of_its_multiple(dtype, size):
+    cell = kpf.VanillaRNN(3, 12, bias=False)
+    params = {name: a.astype(dtype) for name, a in cell.init_params(rng=3).items()}
+    inputs = np.random.default_rng(5).standard_normal((3, 15, 3))
+    bounds = [
+        kpf.TangentKernel(
+            kpf.linearize(kpf.simulate(cell, params, (scale * inputs).astype(dtype)))
+        ).exact_participation_ratio_bounds(1e-3)
+        for scale in (size, 1e-6)
+    ]
+    np.testing.assert_allclose(*bounds, rtol=default_tolerance(dtype, 12))
+
+
+def test_what_leaves_the_range_of_the_floats_has_the_bounds_of_any_kernel():
+    cell = kpf.VanillaRNN(3, 12, activation="relu")
+    params = cell.init_params(gain=30, rng=1, dtype=np.float32)
+    lin = kpf.linearize(kpf.simulate(cell, params, np.ones((2, 30, 3), np.float32)))
+    bounds = kpf.TangentKernel(lin).exact_participation_ratio_bounds(0.1)
+    assert bounds == (1.0, lin.n_parameters)
+
+
+def test_wide_bounds_are_left_to_the_eigenpairs():
+    # The few features that carry this kernel are nothing next to the late ones.
+    cell = kpf.VanillaRNN(3, 12, activation="relu")
+    params = cell.init_params(gain=30, rng=3)
+    kernel = kpf.TangentKernel(kpf.linearize(kpf.simulate(cell, params, np.ones((2, 30, 3)))))
+    lower, upper = kernel.exact_participation_ratio_bounds(1e-3)
+    assert upper > 2 * lower
+    found = kpf.effective_rank(kernel, method="bounds", rtol=1e-3)
+    assert found.upper - found.lower <= 2e-3 * found.value
+    assert lower <= found.value <= upper
+
+
+@pytest.mark.parametrize("width", [-0.1, np.nan])
+def test_a_width_is_a_number_from_0(width):
+    kernel = kpf.TangentKernel(collapsed_linearization(kpf.VanillaRNN(3, 5)))
+    for bounds in (kernel.exact_participation_ratio_bounds, kernel.exact_trace_bounds):
+        with pytest.raises(InputError, match="width must be finite and at least 0; got"):
+            bounds(width)
 
 
 def test_a_kernel_that_is_zero_has_rank_zero():
