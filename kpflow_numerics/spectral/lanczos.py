@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from .._threads import single_threaded_blas
 from .._typing import FloatArray
@@ -85,7 +86,7 @@ class LanczosBasis:
         """Add `next`, of which the operator made `image`, to the basis, and find another."""
         j, T, Q = self.size, self._quotient, self._vectors
         rest: FloatArray = np.array(image[:, 0])
-        self._scale = max(self._scale, float(np.linalg.norm(rest)))
+        self._scale = max(self._scale, _norm(rest))
         # The vector before, and after a restart the whole basis.
         coupled = slice(int(np.flatnonzero(np.append(T[:j, j], 1.0))[0]), j)
         rest -= Q[:, coupled] @ T[coupled, j].astype(rest.dtype)
@@ -93,7 +94,7 @@ class LanczosBasis:
         rest -= T[j, j].astype(rest.dtype) * Q[:, j]
         rest -= self._deflated @ (self._deflated.T @ rest)
         self.size = j + 1
-        norm = float(np.linalg.norm(rest))
+        norm = _norm(rest)
         if self._negligible(norm):
             self._set_random_next()
             return
@@ -162,8 +163,8 @@ class LanczosBasis:
         for _ in range(_MOST_PASSES):
             parts = basis.T @ vector
             vector = vector - basis @ parts
-            norm = float(np.linalg.norm(vector))
-            if float(np.linalg.norm(parts)) <= math.sqrt(self._precision) * norm:
+            norm = _norm(vector)
+            if _norm(parts) <= math.sqrt(self._precision) * norm:
                 break
         return vector, norm
 
@@ -281,6 +282,11 @@ def lanczos(
     converged = bool(count == k and np.all(norms[:count] <= limit))
     vectors = basis.combine(coefficients[:, :count])
     return RitzPairs(values[:count].copy(), vectors, norms[:count].copy(), converged, used)
+
+
+def _norm(vector: FloatArray) -> float:
+    """Return the Euclidean norm, whose squares neither vanish nor overflow."""
+    return float(scipy.linalg.norm(vector, check_finite=False))
 
 
 def _n_converged(norms: FloatArray, wanted: int, limit: float) -> int:

@@ -151,6 +151,14 @@ def test_the_basis_fits_into_memory():
         lanczos_capacity(10_000, 5, np.dtype(float), 1e6)
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e-30), (np.float32, 1e30)])
+def test_eigenvalues_whose_squares_leave_the_range_of_the_floats(dtype, size):
+    values = np.linspace(1, 2, 60)
+    found = run(with_eigenvalues(values, dtype) * dtype(size), 4)
+    assert found.converged
+    np.testing.assert_allclose(found.values / size, values[:-5:-1], rtol=1e-4)
+
+
 def test_equal_seeds_give_equal_bits():
     matrix = with_eigenvalues(1 / (1 + np.arange(150.0)))
     first, second = (run(matrix, 6, seed=9) for _ in range(2))
