@@ -5,7 +5,8 @@ Core against kernel over training
 GRUs and vanilla networks learn Memory-Pro, and at checkpoints the tangent kernel, averaged over
 units, is compared with the core ``V V*`` of the activity by their cosine. High cosines alone say
 little: beside them stand the cosine of the kernel with a matrix of ones, which knows nothing of the
-network, and that of kernel and core with both means over trials and steps taken away.
+network, and that of kernel and core with both means over trials and steps taken away. Lines
+are medians over seeds, bands their range.
 """
 
 import sys
@@ -27,9 +28,9 @@ SIZES = {
 }  # fmt: skip
 STYLES = {
     "kernel and core": ("kernel_core", "C0o-"),
-    "kernel and core, centred": ("kernel_core_centred", "C0o--"),
+    "kernel and core, centred": ("kernel_core_centred", "C2v--"),
     "K and core": ("parameter_core", "C1s-"),
-    "K and core, centred": ("parameter_core_centred", "C1s--"),
+    "K and core, centred": ("parameter_core_centred", "C3x--"),
     "kernel and ones": ("kernel_ones", "k^:"),
 }
 

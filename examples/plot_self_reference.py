@@ -5,7 +5,8 @@ Self-referential bias
 Gradient descent moves the hidden states by ``dh = P K P* err``, and K is made of the activity. This
 shows how much of ``dh`` lies in the leading modes of the activity V over trials and steps. Beside
 the share stand the controls that tell whose doing it is: the same share of the moves of random
-errors, of ``P P* err``, which passes no bottleneck, of the error itself, and of chance.
+errors, of ``P P* err``, which passes no bottleneck, of the error itself, and of chance. Lines are
+medians over seeds, bands their range.
 """
 
 import sys
@@ -83,7 +84,7 @@ def draw(ax, iterations, courses, title):
         ax.plot(iterations, np.median(values, axis=0), style, ms=4, label=name)
         ax.fill_between(iterations, np.min(values, axis=0), np.max(values, axis=0), alpha=0.12,
                         color=style[:2] if style[0] == "C" else "k", lw=0)  # fmt: skip
-    ax.set(xlabel="iteration", title=title, ylim=(0, 1.02))
+    ax.set(xlabel="iteration", title=title, ylim=(-0.03, 1.03))
 
 
 if __name__ == "__main__":
