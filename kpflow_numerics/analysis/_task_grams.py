@@ -20,10 +20,11 @@ def check_task_ids(task_ids: ArrayLike, n_trials: int) -> IntArray:
     ids = ids.astype(np.int64)
     if ids.min() < 0:
         raise InputError(f"task_ids must count from 0; got {ids.min()}.")
-    missing = np.setdiff1d(np.arange(ids.max() + 1), ids)
-    if missing.size:
+    present = np.unique(ids)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    if gaps.size:
         raise InputError(
-            f"task_ids names no trial of task {missing[0]}, but one of task {ids.max()}; number "
+            f"task_ids names no trial of task {gaps[0]}, but one of task {ids.max()}; number "
             "the tasks without gaps, e.g. by np.unique(task_ids, return_inverse=True)."
         )
     return ids

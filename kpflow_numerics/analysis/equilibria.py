@@ -176,10 +176,12 @@ def fixed_points(
 
     step = _Step(cell, checked, x)
     together = max(1, int(_CHUNK_BYTES / (8.0 * cell.n_state**2)))
-    parts = [
-        _search(step, begin[first : first + together], tolerance, max_iterations)
-        for first in range(0, len(begin), together)
-    ]
+    # What overflows on the way is not taken, and its start is reported as not converged.
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [
+            _search(step, begin[first : first + together], tolerance, max_iterations)
+            for first in range(0, len(begin), together)
+        ]
     ends = np.concatenate([part[0] for part in parts])
     residuals = np.concatenate([part[1] for part in parts])
     counts = np.concatenate([part[2] for part in parts])
@@ -233,7 +235,14 @@ class _Step:
 
 def _size(states: FloatArray) -> FloatArray:
     """Return ``max(1, |h|)``, what distances and residuals are relative to."""
-    return np.maximum(np.linalg.norm(states.astype(np.float64, copy=False), axis=1), 1.0)
+    return np.maximum(_norms(states.astype(np.float64, copy=False)), 1.0)
+
+
+def _norms(rows: FloatArray) -> FloatArray:
+    """Return the norms of rows, whose squares may overflow."""
+    largest = np.maximum(np.abs(rows).max(axis=1), 1.0)
+    norms: FloatArray = np.linalg.norm(rows / largest[:, None], axis=1) * largest
+    return norms
 
 
 def _search(
@@ -244,7 +253,7 @@ def _search(
     counts = np.zeros(len(starts), int)
 
     def relative() -> FloatArray:
-        return np.linalg.norm(residual, axis=1) / _size(states)
+        return _norms(residual) / _size(states)
 
     active = np.flatnonzero(relative() > tolerance)
     for _ in range(max_iterations):
@@ -263,9 +272,9 @@ def _damped_step(
     step: _Step, states: FloatArray, residual: FloatArray, rows: IntArray, n_lengths: int
 ) -> BoolArray:
     """Move some rows of `states` and `residual` in place; return which of them could be moved."""
-    begin, before = states[rows], np.linalg.norm(residual[rows], axis=1)
+    begin, before = states[rows], _norms(residual[rows])
     direction = _newton_direction(step.jacobians(begin), residual[rows])
-    norms = np.linalg.norm(direction, axis=1)
+    norms = _norms(direction)
     longest = _LONGEST_STEP * _size(begin)
     direction *= np.minimum(1.0, longest / np.maximum(norms, 1e-300))[:, None]
     moved = np.zeros(len(rows), bool)
@@ -277,7 +286,7 @@ def _damped_step(
         trial = (begin[left] + length * direction[left]).astype(states.dtype)
         found = step.residual(trial)
         # A row that is not finite compares as False, and is not taken.
-        better = np.linalg.norm(found, axis=1) < (1.0 - _DESCENT * length) * before[left]
+        better = _norms(found) < (1.0 - _DESCENT * length) * before[left]
         states[rows[left[better]]] = trial[better]
         residual[rows[left[better]]] = found[better]
         moved[left[better]] = True
@@ -305,7 +314,7 @@ def _merged(
     leaders: list[int] = []
     for row in np.flatnonzero(converged):
         if leaders:
-            gaps = np.linalg.norm(points[leaders] - points[row], axis=1) / sizes[row]
+            gaps = _norms(points[leaders] - points[row]) / sizes[row]
             nearest = int(gaps.argmin())
             if gaps[nearest] <= distance:
                 labels[row] = nearest

@@ -107,6 +107,12 @@ def plant_fixed_points(
     changed = dict(checked)
     array = doubles[demand.parameter].copy()
     array[demand.rows] = weight + change.T
+    largest = float(np.abs(array).max())
+    if largest > float(np.finfo(dtype).max):
+        raise InputError(
+            f"points must have weights within {dtype}; those of {demand.parameter} would reach "
+            f"{largest:.1e}. Take points further from zero, smaller inputs, or float64."
+        )
     changed[demand.parameter] = array.astype(dtype)
     return changed
 
@@ -141,6 +147,12 @@ def _gru_demand(cell: GRU, params: Params, x: FloatArray, points: FloatArray) ->
     driven = params["weight_ih"] @ x + params.get("bias_ih", zero)
     reset_sum = points @ params["weight_hh"][:H].T + hidden_bias[:H] + driven[:H]
     reset = 0.5 * np.tanh(0.5 * reset_sum) + 0.5
+    if reset.min() == 0.0:
+        raise InputError(
+            "points must leave the reset gates open, so that recurrent weights act; under inputs "
+            f"the one of unit {int(reset.min(axis=0).argmin())} is 0. Change the inputs, or the "
+            "biases of the gate."
+        )
     wanted = (_inverse("tanh", points) - driven[2 * H :]) / reset - hidden_bias[2 * H :]
     return _Demand("weight_hh", slice(2 * H, None), points, wanted)
 

@@ -117,7 +117,13 @@ def spatial_rank(
     if matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"weight must be square, (H, H); got {matrix.shape}.")
     gain = check_real(gain, "gain")
-    scaled = gain * matrix
+    with np.errstate(over="ignore"):
+        scaled = gain * matrix
+    if not np.isfinite(scaled).all():
+        raise InputError(
+            f"gain times weight overflows; got gain={gain:g} and a largest weight of "
+            f"{np.abs(matrix).max():g}. Reduce the gain or the weights."
+        )
     distances = scipy.linalg.svdvals(np.eye(len(scaled)) - scaled)
     smallest = float(distances[-1])
     # Relative to the largest, so that the limit of a singular matrix is met without infinities.
@@ -126,9 +132,9 @@ def spatial_rank(
     rank = rank_from_weights(relative**2, recipe, weighting)
     with np.errstate(divide="ignore"):
         values = 1.0 / distances[::-1]
-        condition = float(distances[0]) / np.float64(smallest)
+    condition = float(distances[0]) / smallest if smallest > 0 else np.inf
     radius = float(np.abs(np.linalg.eigvals(scaled)).max())
-    return SpatialRank(rank, values, float(condition), radius, gain, recipe, weighting)
+    return SpatialRank(rank, values, condition, radius, gain, recipe, weighting)
 
 
 def temporal_rank(
@@ -194,5 +200,7 @@ def temporal_rank(
     if centred:
         flat -= flat.mean(axis=0)
     values = scipy.linalg.svdvals(flat, overwrite_a=True)
-    rank = rank_from_weights(values**2, recipe, weighting)
+    # Relative to the largest, whose square may vanish.
+    relative = values / values[0] if values[0] > 0 else values
+    rank = rank_from_weights(relative**2, recipe, weighting)
     return Estimate(rank, rank, rank, 0.0, "dense", 0, "temporal rank", recipe)

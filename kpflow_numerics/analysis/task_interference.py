@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,25 +135,31 @@ def interference(
     S: Sensitivity | OutputSensitivity
     if readout is None:
         S, slices = Sensitivity(linearization), linearization.layout.slices
+        shapes = dict(linearization.layout.shapes)
     else:
         S = OutputSensitivity(linearization, readout, parameters="all")
         slices = S.slices
+        own = {f"readout/{name}": array.shape for name, array in S.readout.items()}
+        shapes = {**linearization.layout.shapes, **own}
     block = _blocks_of_tasks(S, errors, task_ids)
     n_tasks = block.shape[-1]
     if names is None:
         names = [f"task {place}" for place in range(n_tasks)]
-    if isinstance(names, str) or len(names) != n_tasks:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputTypeError(f"names must be a sequence of {n_tasks} names; got {names!r}.")
+    names = [str(name) for name in names]
+    if len(names) != n_tasks:
         raise InputError(f"names must be {n_tasks} names, one for each task; got {names!r}.")
     gradients = S.apply_adjoint(block)
     if preconditioner is not None:
-        roots = _roots(preconditioner, slices, S.dtype)
+        roots = _roots(preconditioner, slices, shapes, S.dtype)
         gradients *= roots
     by_parameter = {name: gram(gradients[part]) for name, part in slices.items()}
     if preconditioner is not None:
         gradients *= roots
     matrix = np.sum(list(by_parameter.values()), axis=0)
     return InterferenceResult(
-        tuple(str(name) for name in names),
+        tuple(names),
         matrix,
         cosines(matrix),
         by_parameter,
@@ -180,7 +186,10 @@ def _blocks_of_tasks(
 
 
 def _roots(
-    preconditioner: ParamsLike, slices: Mapping[str, slice], dtype: np.dtype[Any]
+    preconditioner: ParamsLike,
+    slices: Mapping[str, slice],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
 ) -> FloatArray:
     """Return the square roots ``(p, 1)`` of a diagonal preconditioner."""
     if not isinstance(preconditioner, Mapping):
@@ -196,10 +205,8 @@ def _roots(
     roots = np.empty((max(part.stop for part in slices.values()), 1), dtype)
     for name, part in slices.items():
         label = f"preconditioner[{name!r}]"
-        entries = check_array(
-            np.ravel(preconditioner[name]), label, (part.stop - part.start,), dtype=dtype
-        )
+        entries = check_array(preconditioner[name], label, shapes[name], dtype=dtype)
         if entries.min() < 0:
             raise InputError(f"{label} must not be negative; its least entry is {entries.min():g}.")
-        roots[part, 0] = np.sqrt(entries)
+        roots[part, 0] = np.sqrt(entries).ravel()
     return roots

@@ -255,3 +255,28 @@ def test_what_cannot_be_planted() -> None:
         kpf.plant_fixed_points(lstm, lstm.init_params(rng=3), x, points)
     with pytest.raises(InputTypeError, match="cell must be a cell"):
         kpf.plant_fixed_points(None, params, x, points)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e308])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_starts_whose_squares_overflow(activation, size):
+    cell = kpf.VanillaRNN(2, 3, activation=activation)
+    params = cell.init_params(gain=30, rng=3)
+    found = kpf.fixed_points(cell, params, [0.5, 0.2], np.full((2, 3), size))
+    assert len(found.labels) == 2
+    assert np.isfinite(found.states).all()
+
+
+def test_a_point_behind_closed_reset_gates_cannot_be_planted():
+    cell = kpf.GRU(2, 3)
+    params = cell.init_params(rng=3)
+    params["bias_ih"][1] = -1000.0
+    with pytest.raises(ValueError, match=r"points must leave the reset gates open.*unit 1 is 0"):
+        kpf.plant_fixed_points(cell, params, [0.0, 0.0], [[0.5, -0.5, 0.2]])
+
+
+def test_weights_beyond_the_precision_are_refused():
+    cell = kpf.VanillaRNN(2, 3)
+    params = cell.init_params(rng=3, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"points must have weights within float32.*would reach"):
+        kpf.plant_fixed_points(cell, params, [1e30, 1e30], 1e-30 * np.array([[0.5, -0.5, 0.2]]))

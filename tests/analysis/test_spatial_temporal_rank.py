@@ -125,3 +125,26 @@ def test_arguments() -> None:
         kpf.temporal_rank(np.ones((2, 3, 4)))
     with pytest.raises(InputTypeError, match="centred must be True or False"):
         kpf.temporal_rank(SITE_CASES[0].trajectory(), centred=1)
+
+
+def test_a_response_without_any_finite_part_has_all_directions():
+    found = kpf.spatial_rank(np.eye(4))
+    assert found.rank == 4
+    assert np.isinf(found.condition_number)
+    assert np.isinf(found.singular_values).all()
+
+
+def test_a_gain_that_overflows_is_refused():
+    with pytest.raises(ValueError, match=r"gain times weight overflows; got gain=1e\+308"):
+        kpf.spatial_rank(10 * np.eye(3), gain=1e308)
+
+
+def test_activity_whose_squares_vanish_has_the_rank_of_its_multiple():
+    cell = kpf.VanillaRNN(2, 5, bias=False)
+    params = cell.init_params(rng=3)
+    inputs = np.random.default_rng(5).standard_normal((2, 6, 2))
+    small, large = (
+        kpf.temporal_rank(kpf.simulate(cell, params, scale * inputs)).value
+        for scale in (1e-200, 1e-9)
+    )
+    assert small == pytest.approx(large, rel=1e-9)

@@ -166,7 +166,7 @@ def test_a_preconditioner_weighs_the_gradients() -> None:
         kpf.interference(lin, error, IDS, preconditioner={"weight_hh": M["weight_hh"]})
     with pytest.raises(InputError, match=r"\['weight_hh'\] must not be negative; .* is -1"):
         kpf.interference(lin, error, IDS, preconditioner=M | {"weight_hh": -np.ones((4, 4))})
-    with pytest.raises(InputError, match=r"\['weight_hh'\] must have shape \(16,\)"):
+    with pytest.raises(InputError, match=r"\['weight_hh'\] must have shape \(4, 4\)"):
         kpf.interference(lin, error, IDS, preconditioner=M | {"weight_hh": np.ones(4)})
     with pytest.raises(InputTypeError, match="preconditioner must map"):
         kpf.interference(lin, error, IDS, preconditioner=np.ones(3))
@@ -245,6 +245,10 @@ def test_what_cannot_be_used_is_refused() -> None:
         kpf.interference(lin, error, [0, -1, 1])
     with pytest.raises(InputError, match="no trial of task 1"):
         kpf.interference(lin, error, [0, 2, 0])
+    with pytest.raises(InputError, match="no trial of task 0, but one of task 1000000000000"):
+        kpf.interference(lin, np.zeros(lin.dims), np.full(lin.dims[0], 10**12))
+    with pytest.raises(InputTypeError, match="names must be a sequence of 2 names; got 2"):
+        kpf.interference(lin, np.zeros((*lin.dims, 2)), names=2)
     with pytest.raises(InputError, match="names must be 2 names"):
         kpf.interference(lin, error, IDS, names=("one",))
     found = kpf.interference(lin, error, IDS)
