@@ -29,14 +29,21 @@ def peak():
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
+def both_ways(operator):
+    operator.matmat(np.ones((operator.shape[1], 2)))
+    operator.rmatmat(np.ones((operator.shape[0], 2)))
+
 def products(cell, n_trials, n_steps):
     inputs = np.ones((n_trials, n_steps, cell.n_inputs))
     lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), inputs))
     for make in (kpf.ParameterJacobian, kpf.ParameterOperator, kpf.Propagator,
                  kpf.InversePropagator, kpf.PropagatorGram, kpf.Sensitivity, kpf.TangentKernel):
         operator = make(lin)
-        operator.matmat(np.ones((operator.shape[1], 2)))
-        operator.rmatmat(np.ones((operator.shape[0], 2)))
+        both_ways(operator)
+    readout = kpf.init_readout(cell.n_units, 3, rng=3)
+    for make in (kpf.OutputSensitivity, kpf.OutputKernel):
+        for parameters in ("cell", "all"):
+            both_ways(make(lin, readout, parameters=parameters))
     return lin
 
 growth = {}
