@@ -67,6 +67,7 @@ _HOMES = {
         "apply_readout",
         "evaluate",
         "fit",
+        "gradient_cost",
         "init_readout",
         "loss_and_gradient",
         "optimizer_from_config",

@@ -296,6 +296,14 @@ def linearize(trajectory: Trajectory) -> Linearization:
     Linearization
         Keeps ``O(B T N)`` numbers; no array of shape ``(B, T, N, N)`` is ever made unless asked.
 
+    Notes
+    -----
+    Memory beside the trajectory, with ``b``-byte numbers: ``b B T (4 H + I + 1)`` bytes for a
+    vanilla network, ``b B T (7 H + I + 1)`` for a GRU, ``b B T (15 H + I + 1)`` for an LSTM
+    (previous states, gains, carry and features), up to ``2 b p`` for the weights as they are
+    multiplied, and 128 rows of pre-activations a thread. ``memory_bytes`` of the result is what is
+    kept, with the trajectory and the copies that first products make.
+
     Examples
     --------
     >>> import numpy as np

@@ -100,7 +100,8 @@ def simulate(
 
     Notes
     -----
-    ``2 B T p`` flops for ``p`` weights; memory ``O(B T N)``.
+    ``2 B T p`` flops for ``p`` weights. Memory: ``(b + 1) B T N`` bytes for ``b``-byte numbers (the
+    states, and whether each is finite), or ``b (B T N + 2 p)`` where that is more.
 
     Examples
     --------

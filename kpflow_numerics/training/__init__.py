@@ -2,6 +2,7 @@
 
 from ..readout import apply_readout, check_readout, init_readout
 from .bptt import Evaluation, LossGradient, evaluate, loss_and_gradient
+from .costs import gradient_cost
 from .gradient_norm import clip_gradient_norm
 from .loop import fit
 from .losses import Loss, MeanSquaredError, output_error, state_error
@@ -32,6 +33,7 @@ __all__ = [
     "clip_gradient_norm",
     "evaluate",
     "fit",
+    "gradient_cost",
     "init_readout",
     "loss_and_gradient",
     "optimizer_from_config",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -97,7 +98,7 @@ def loss_and_gradient(
     Backpropagation through time is two operators: with the direct error ``err = dloss/dh`` of
     :func:`state_error`, the adjoint scan ``a = P* err`` gives the whole derivative of the loss by
     the states, and ``J* a`` the gradient. About ``6 B T p`` flops for ``p`` weights; memory
-    ``O(B T N)``.
+    as :func:`gradient_cost` says.
 
     References
     ----------
@@ -135,14 +136,12 @@ def backpropagate(
         apply_readout(readout, hidden), batch.targets, batch.mask
     )
     by_readout = readout_gradient(hidden, output_error)
-    parts = [
-        _gradient_of(
-            _trials(trajectory, part),
-            pull_back_output_error(readout, output_error[part], trajectory.cell.n_state),
-        )
-        for part in _parts(trajectory)
-    ]
-    by_params = trajectory.cell.layout.unpack(np.sum(parts, axis=0))
+    total: FloatArray | None = None
+    for part in _parts(trajectory):
+        error = pull_back_output_error(readout, output_error[part], trajectory.cell.n_state)
+        gradient = _gradient_of(_trials(trajectory, part), error)
+        total = gradient if total is None else np.add(total, gradient, out=total)
+    by_params = trajectory.cell.layout.unpack(cast(FloatArray, total))
     return LossGradient(value, by_params, by_readout, gradient_norm(by_params, by_readout))
 
 
@@ -152,12 +151,17 @@ def _gradient_of(trajectory: Trajectory, error: FloatArray) -> FloatArray:
     return lin.param_vjp(adjoint)[:, 0]
 
 
+def trials_at_a_time(n_trials: int, n_steps: int, n_state: int, itemsize: int) -> int:
+    """Return how many trials the backward pass takes at once: equal parts of about 96 MiB."""
+    of_trial = _DERIVATIVES_OF_A_STATE * n_steps * n_state * itemsize
+    n_parts = min(n_trials, -(-n_trials * of_trial // _BYTES_AT_A_TIME))
+    return -(-n_trials // n_parts)
+
+
 def _parts(trajectory: Trajectory) -> list[slice]:
     """Return equal parts of the trials, small enough that memory is used again by the next."""
     n_trials, n_steps, n_state = trajectory.states.shape
-    of_trial = _DERIVATIVES_OF_A_STATE * n_steps * n_state * trajectory.dtype.itemsize
-    n_parts = min(n_trials, -(-n_trials * of_trial // _BYTES_AT_A_TIME))
-    size = -(-n_trials // n_parts)
+    size = trials_at_a_time(n_trials, n_steps, n_state, trajectory.dtype.itemsize)
     return [slice(first, first + size) for first in range(0, n_trials, size)]
 
 

@@ -134,8 +134,9 @@ def fit(
 
     Notes
     -----
-    An iteration takes about ``6 B T p`` flops for ``p`` weights, see :func:`loss_and_gradient`;
-    memory is ``O(B T N)``, and that of the checkpoints, each up to three times the parameters.
+    An iteration takes about ``6 B T p`` flops for ``p`` weights. Memory: what :func:`gradient_cost`
+    says, the batch as it is drawn, ``8 B T (I + O + 1)`` bytes, and the checkpoints, each up to
+    three times the parameters.
     An interrupt (control-C) leaves what was committed as it is.
 
     Examples
