@@ -139,3 +139,32 @@ def test_derivatives_are_as_many_as_the_docstring_says(name: str, units: int) ->
     rows = inputs.shape[0] * inputs.shape[1]
     kept = rows * (units * 64 + 3 + 1 + cell.n_state)
     assert_peak(taken, 8.0 * (kept + 2 * cell.n_parameters))
+
+
+def lin_of(name: str, dtype: str = "float64") -> kpf.Linearization:
+    params, inputs = network(CELLS[name], dtype)
+    return kpf.linearize(kpf.simulate(CELLS[name], params, inputs))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["vanilla", "gru", "lstm"])
+def test_a_compression_takes_what_is_said(name: str, dtype: str) -> None:
+    lin = lin_of(name, dtype)
+    groups = lin.weight_sites.groups
+    m = max(group.features.shape[-1] for group in groups)
+    sites = max(len(group.row_blocks) for group in groups)
+    n_trials, n_steps, n_state = lin.dims
+    kept = lin.dtype.itemsize * sum(kpf.compress_core(lin, 1e-8).ranks)
+    formula = n_trials * n_steps * max(32.0 * m, 16.0 * sites * n_state + kept)
+    assert_peak(peak(lambda: kpf.compress_core(lin, 1e-8)), formula)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["vanilla", "gru", "lstm"])
+def test_interference_takes_what_is_said(name: str, dtype: str) -> None:
+    lin = lin_of(name, dtype)
+    errors = np.random.default_rng(5).standard_normal(lin.dims).astype(dtype)
+    tasks = np.arange(40) % 4
+    states, p = errors.size, lin.n_parameters
+    formula = 4 * lin.dtype.itemsize * (2.0 * states + 4.0 * p)
+    assert_peak(peak(lambda: kpf.interference(lin, errors, tasks)), formula)

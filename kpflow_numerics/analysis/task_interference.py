@@ -113,7 +113,7 @@ def interference(
     With ``err_i`` the error on the trials of task i and zero elsewhere, ``grad_i = S* err_i`` and
     ``err_i* NTK err_j = <grad_i, grad_j>`` exactly. P does not couple trials, so that all that one
     task does to another goes through K. It takes one product of ``S*`` and one of ``S`` with M
-    columns: ``2 M`` times the flops of one column, and ``M`` times the memory of the states. The
+    columns: ``2 M`` times the flops of one column; memory ``b M (2 B T N + 4 p)`` bytes. The
     error on a trial carries the weight that the loss gives it: that of a mean over all trials adds
     up to the whole gradient. Formula: KPFlow, arXiv 2507.06381.
 
