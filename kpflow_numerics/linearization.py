@@ -88,8 +88,8 @@ class Linearization(ABC):
         """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
 
     @abstractmethod
-    def param_gram(self, block: FloatArray) -> FloatArray:
-        """Return ``K block = J J* block``."""
+    def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``K block = J J* block``, in the place of the block if it may be overwritten."""
 
     @abstractmethod
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
@@ -181,9 +181,9 @@ class StructuredLinearization(Linearization):
         layout = self.layout
         return layout.pack(self._derivatives.param_vjp(block, layout.shapes))
 
-    def param_gram(self, block: FloatArray) -> FloatArray:
-        """Return ``K block = J J* block``."""
-        return self._derivatives.param_gram(block)
+    def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``K block = J J* block``, in the place of the block if it may be overwritten."""
+        return self._derivatives.param_gram(block, overwrite=overwrite)
 
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P block``, in the place of the block if it may be overwritten."""
@@ -260,9 +260,11 @@ class GenericLinearization(Linearization):
         flat = block.reshape(-1, *block.shape[2:])
         return self.cell.param_vjp(self.trajectory.params, *self._points(), flat)
 
-    def param_gram(self, block: FloatArray) -> FloatArray:
-        """Return ``K block = J J* block``."""
-        return self.param_jvp(self.param_vjp(block))
+    def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``K block = J J* block``, in the place of the block if it may be overwritten."""
+        out = block if overwrite else np.empty_like(block)
+        out[...] = self.param_jvp(self.param_vjp(block))
+        return out
 
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P block``, in the place of the block if it may be overwritten."""

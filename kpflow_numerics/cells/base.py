@@ -191,7 +191,7 @@ class LocalDerivatives(Protocol):
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
 
-    def param_gram(self, block: FloatArray) -> FloatArray:
+    def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``J J* block``."""
 
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:

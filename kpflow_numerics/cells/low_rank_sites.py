@@ -173,10 +173,10 @@ class LowRankSites:
         gradients["right"] = by_right.reshape(len(by_right), self.rank, -1)
         return gradients
 
-    def param_gram(self, block: FloatArray) -> FloatArray:
-        """Return ``J J* block`` for a block ``(B, T, N, k)``."""
-        out = self.site.param_gram(block)
+    def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``J J* block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
         core = self._multiply(self._read_transposed, self._gather_latent(block))
+        out = self.site.param_gram(block, overwrite=overwrite)
         self._add_latent(self._multiply(self._flat_read, core), out)
         return out
 

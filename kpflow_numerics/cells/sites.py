@@ -293,27 +293,31 @@ class WeightSites:
     def _flat_gains(self) -> FloatArray:
         return self.gains.reshape(-1, *self.gains.shape[2:])
 
-    def param_gram(self, block: FloatArray) -> FloatArray:
-        """Return ``J J* block`` for a block ``(B, T, N, k)``, without the parameters' layout."""
-        out = np.zeros_like(block)
+    def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``J J* block`` for a block ``(B, T, N, k)``, without the parameters' layout.
+
+        In the place of the block if `overwrite` and it has several columns.
+        """
         k = block.shape[-1]
         with kernel_threads(2.0 * self._parameter_work(k)):
-            for group in self.groups:
-                if k == 1:
+            if k == 1:
+                out = np.zeros_like(block)
+                for group in self.groups:
                     core = self._column_vjp(group, block)
                     core *= group.multiplicity[:, None]
                     self._add_column_jvp(group, core, out)
-                    continue
-                site_kernels.add_site_gram(
-                    group.flat_features,
-                    group.multiplicity,
-                    self._flat_gains(),
-                    group.first_site,
-                    len(group.row_blocks),
-                    _unit_chunk(self.n_units, k),
-                    self._rows(block),
-                    self._rows(out),
-                )
+                return out
+            out = block if overwrite else np.empty_like(block)
+            site_kernels.site_gram(
+                tuple(group.flat_features for group in self.groups),
+                tuple(group.multiplicity for group in self.groups),
+                self._flat_gains(),
+                np.array([group.first_site for group in self.groups]),
+                np.array([len(group.row_blocks) for group in self.groups]),
+                _unit_chunk(self.n_units, k),
+                self._rows(block),
+                self._rows(out),
+            )
         return out
 
     def param_jvp(self, parameters: Mapping[str, FloatArray]) -> FloatArray:

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from .._jit import jit, jit_parallel
-from .._typing import FloatArray
+from .._typing import FloatArray, IntArray
 from .tiles import tile_rows
 
 # Rows that are gathered and multiplied at a time, so that they stay in the cache.
@@ -95,30 +95,56 @@ def _push_forward(
 
 
 @jit_parallel
-def add_site_gram(
-    features: FloatArray,
-    multiplicity: FloatArray,
+def site_gram(
+    features: tuple[FloatArray, ...],
+    multiplicity: tuple[FloatArray, ...],
     gains: FloatArray,
-    first_site: int,
-    n_sites: int,
+    first_site: IntArray,
+    n_sites: IntArray,
     chunk: int,
     q: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Add ``sum_g D^g (X diag(multiplicity) X* (D^g* q))`` to `out`, `chunk` units at a time."""
-    n_units, k = q.shape[2], q.shape[3]
+    """Write ``sum_g D^g (X diag(multiplicity) X* (D^g* q))`` to `out`, `chunk` units at a time.
+
+    The sum is over the sites of all groups, each with its features and multiplicity. `out` may be
+    `q`: a unit's result depends on that unit alone.
+    """
+    n_rows, n_slots, n_units, k = q.shape
+    n_groups = len(features)
+    n_core = 0
+    for group in range(n_groups):
+        n_core += n_sites[group] * features[group].shape[1]
     for piece in numba.prange((n_units + chunk - 1) // chunk):
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
-        core = np.empty((n_sites, n_chunk, features.shape[1], k), q.dtype)
-        _pull_back(features, gains, first_site, first_unit, n_chunk, q, core, 0)
-        for c in range(features.shape[1]):
-            if multiplicity[c] != 1.0:
-                for g in range(n_sites):
-                    for u in range(n_chunk):
-                        for j in range(k):
-                            core[g, u, c, j] *= multiplicity[c]
-        _push_forward(features, gains, first_site, first_unit, n_chunk, core, 0, out)
+        cores = np.empty(n_core * n_chunk * k, q.dtype)
+        end = 0
+        for group in range(n_groups):
+            X = features[group]
+            shape = (n_sites[group], n_chunk, X.shape[1], k)
+            start, end = end, end + n_sites[group] * n_chunk * X.shape[1] * k
+            core = cores[start:end].reshape(shape)
+            _pull_back(X, gains, first_site[group], first_unit, n_chunk, q, core, 0)
+            for c in range(X.shape[1]):
+                count = multiplicity[group][c]
+                if count != 1.0:
+                    for g in range(n_sites[group]):
+                        for u in range(n_chunk):
+                            for j in range(k):
+                                core[g, u, c, j] *= count
+        for row in range(n_rows):
+            for s in range(n_slots):
+                for u in range(n_chunk):
+                    for j in range(k):
+                        out[row, s, first_unit + u, j] = 0.0
+        end = 0
+        for group in range(n_groups):
+            X = features[group]
+            shape = (n_sites[group], n_chunk, X.shape[1], k)
+            start, end = end, end + n_sites[group] * n_chunk * X.shape[1] * k
+            core = cores[start:end].reshape(shape)
+            _push_forward(X, gains, first_site[group], first_unit, n_chunk, core, 0, out)
 
 
 @jit_parallel

@@ -70,11 +70,13 @@ def inverse_propagation(linearization: Linearization, k: int) -> Cost | None:
 
 
 def tangent_kernel(linearization: Linearization, k: int) -> Cost | None:
-    """Return what ``P K P*`` takes: K's result beside its argument, then P in place."""
+    """Return what ``P K P*`` takes: K of a block and P in place, K of one column beside it."""
     scan, middle = propagation(linearization, k), gram(linearization, k)
     if scan is None or middle is None:
         return None
-    memory = middle.memory_bytes + _bytes(linearization, _states(linearization) * k)
+    memory = middle.memory_bytes
+    if k == 1:
+        memory += _bytes(linearization, _states(linearization))
     return Cost(2.0 * scan.flops + middle.flops, max(memory, scan.memory_bytes))
 
 
@@ -138,18 +140,20 @@ def _recurrent_workspace(sites: WeightSites, k: int) -> float:
 
 
 def _parameter_workspace(sites: WeightSites, k: int) -> float:
-    """Return the entries that the threads hold while they go through the largest group."""
-    return max(_group_workspace(group, sites.n_units, k) for group in sites.groups)
-
-
-def _group_workspace(group: SiteGroup, n_units: int, k: int) -> float:
-    threads, n_features = float(n_threads()), group.features.shape[-1]
-    core = len(group.row_blocks) * n_features
+    """Return the entries that the threads hold: for a block the cores of all groups."""
+    threads = float(n_threads())
     if k == 1:
-        shares = (threads + 1.0) * core * n_units
-        return shares + threads * n_units * (ROWS_OF_A_COLUMN + n_features)
-    chunk = _unit_chunk(n_units, k)
+        return max(_column_workspace(group, sites.n_units, threads) for group in sites.groups)
+    core = sum(len(group.row_blocks) * group.features.shape[-1] for group in sites.groups)
+    n_features = max(group.features.shape[-1] for group in sites.groups)
+    chunk = _unit_chunk(sites.n_units, k)
     return threads * k * (chunk * (core + ROWS_AT_A_TIME) + n_features)
+
+
+def _column_workspace(group: SiteGroup, n_units: int, threads: float) -> float:
+    n_features = group.features.shape[-1]
+    shares = (threads + 1.0) * len(group.row_blocks) * n_features * n_units
+    return shares + threads * n_units * (ROWS_OF_A_COLUMN + n_features)
 
 
 def _states(linearization: Linearization) -> float:

@@ -104,7 +104,9 @@ class OutputKernel(StructuredOperator):
         """Return ``P K P* C* block``."""
         linearization = self.linearization
         states = linearization.propagate_adjoint(self._map.states(block), overwrite=True)
-        return linearization.propagate(linearization.param_gram(states), overwrite=True)
+        return linearization.propagate(
+            linearization.param_gram(states, overwrite=True), overwrite=True
+        )
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)

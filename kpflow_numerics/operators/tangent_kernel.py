@@ -66,7 +66,9 @@ class TangentKernel(StructuredOperator):
     def _apply_block(self, block: FloatArray) -> FloatArray:
         linearization = self.linearization
         adjoint = linearization.propagate_adjoint(block)
-        return linearization.propagate(linearization.param_gram(adjoint), overwrite=True)
+        return linearization.propagate(
+            linearization.param_gram(adjoint, overwrite=True), overwrite=True
+        )
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)

@@ -171,8 +171,8 @@ class ShortAdjointScan(SiteLinearization):
 
 
 class WrongGram(SiteLinearization):
-    def param_gram(self, block):
-        return super().param_gram(block) * 1.001
+    def param_gram(self, block, *, overwrite=False):
+        return super().param_gram(block, overwrite=overwrite) * 1.001
 
 
 class NoDelay(SiteLinearization):
@@ -379,8 +379,8 @@ def test_the_last_two_fail_with_their_own_product(
     class Lopsided(SiteLinearization):
         pass
 
-    def product(self, block):
-        out = getattr(super(Lopsided, self), method)(block)
+    def product(self, block, **options):
+        out = getattr(super(Lopsided, self), method)(block, **options)
         out[0] = 2 * out[0]
         return out
 

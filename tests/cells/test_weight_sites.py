@@ -161,6 +161,36 @@ def test_one_column_equals_several(case: CellCase) -> None:
             assert error <= default_tolerance(case.dtype, block.size) * scale
 
 
+@ALL
+def test_k_in_the_place_of_its_argument_has_the_same_bits(case: CellCase) -> None:
+    lin = case.linearization()
+    rng = np.random.default_rng(59)
+    block = rng.standard_normal((*lin.dims, 5)).astype(case.dtype)
+    given = block.copy()
+    expected = lin.param_gram(block)
+    assert np.array_equal(block, given)
+    assert np.array_equal(lin.param_gram(block, overwrite=True), expected)
+    kernel = kpf.TangentKernel(lin)
+    kernel.matmat(given.reshape(-1, 5))
+    assert np.array_equal(
+        given, np.random.default_rng(59).standard_normal(given.shape).astype(case.dtype)
+    )
+
+
+def test_groups_that_write_before_all_have_read_are_seen() -> None:
+    # The fault that a product in place could have: one group after another on the same memory.
+    case = next(each for each in SITE_CASES if str(each).startswith("gru"))
+    sites = sites_of(case)
+    block = np.random.default_rng(61).standard_normal((*case.linearization().dims, 3))
+    expected = sites.param_gram(block)
+    one_by_one = block.copy()
+    for group in sites.groups:
+        one_by_one += replace(sites, groups=(group,)).param_gram(one_by_one)
+    assert not np.allclose(one_by_one - block, expected)
+    apart = sum(replace(sites, groups=(group,)).param_gram(block) for group in sites.groups)
+    assert_equal_matrices(apart.reshape(-1, 1), expected.reshape(-1, 1), case.dtype)
+
+
 @pytest.mark.parametrize("case", SITE_CASES + EDGE_CASES + LARGE_CASES, ids=str)
 def test_gains_and_carry_make_the_state_jacobians(case: CellCase) -> None:
     A, _ = complex_step_jacobians(Points.along(case.trajectory()).first(40))
