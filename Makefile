@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo experiments test lint types bench bench-peers docs clean
+.PHONY: help demo experiments test lint types bench bench-products docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ EXTRAS := plot,torch-files,xarray,test,lint
 JOBS ?= 2
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/installed: pyproject.toml setup.cfg
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python")'
@@ -36,9 +36,8 @@ lint: $(VENV)/installed ## Check style
 types: $(VENV)/installed ## Check types
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## Measure products against matrix multiplications, and error against time
+bench-products: $(VENV)/installed ## Measure products against bare matrix products alone (minutes)
 	$(BIN)/python benchmarks/products.py
-	$(BIN)/python benchmarks/time_to_accuracy.py --quick
 
 # The same NumPy, SciPy and Numba as in the other environment: they are what is measured.
 $(PEERS)/installed: $(VENV)/installed
@@ -47,8 +46,10 @@ $(PEERS)/installed: $(VENV)/installed
 	$(PEERS)/bin/python -m pip install --quiet --constraint $(PEERS)/constraints.txt --editable '.[plot]' '$(PEERS_TORCH)' jax
 	@touch $@
 
-bench-peers: $(PEERS)/installed ## Measure against PyTorch and JAX (installs them apart, 2 GB; an hour)
-	$(PEERS)/bin/python benchmarks/against_peers.py --training --eigen --scaling build/scaling.svg
+bench: $(PEERS)/installed ## Measure against PyTorch, JAX and bare products (installs them apart, 2 GB; hours)
+	$(PEERS)/bin/python benchmarks/against_peers.py --training --eigen --trained --scaling build/scaling.png
+	$(PEERS)/bin/python benchmarks/ranks.py
+	$(PEERS)/bin/python benchmarks/time_to_accuracy.py --quick
 
 docs: $(VENV)/installed ## Build the documentation into docs/_build/html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

@@ -1,6 +1,6 @@
 """The library against plain peers in PyTorch and JAX, and against bare matrix products.
 
-``make bench-peers`` makes an environment with the peers' libraries and runs it. A short look::
+``make bench`` makes an environment with the peers' libraries and runs it. A short look::
 
     .venv-peers/bin/python benchmarks/against_peers.py --sizes S --cells vanilla-rnn --rounds 2
 

@@ -1,7 +1,8 @@
 """Products of P, P*, K and the NTK against bare matrix multiplications of the same flops.
 
-Run it with ``make bench``. Each product is first checked against its definition (an inaccurate
-path is not timed); then products and GEMMs are timed in turn, and medians and ratios printed.
+Run it with ``make bench-products``. Each product is first checked against its definition (an
+inaccurate path is not timed); then products and GEMMs are timed in turn, and medians and ratios
+printed.
 """
 
 from __future__ import annotations
