@@ -10,6 +10,8 @@ import kpflow_numerics as kpf
 from kpflow_numerics.tasks import MemoryPro
 from kpflow_numerics.training import fit
 
+from .ours_compressed import TOLERANCE
+
 N_ITERATIONS = 400
 N_TRIALS = 20
 
@@ -22,10 +24,11 @@ def main() -> None:
     trained = fit(cell, task, n_iterations=N_ITERATIONS, batch_size=32, rng=5).checkpoints[-1]
     inputs = task.evaluation_batch(N_TRIALS).inputs
     lin = kpf.linearize(kpf.simulate(cell, trained.params, inputs))
-    ranks = kpf.compress_core(lin, 1e-8).ranks
+    ranks = kpf.compress_core(lin, TOLERANCE).ranks
     widths = tuple(group.features.shape[-1] for group in lin.weight_sites.groups)
     np.savez(path, **trained.params, inputs=inputs)
-    print(f"loss {trained.loss:.2g}, {ranks} of {widths} features at 1e-8, inputs {inputs.shape}")
+    kept = f"{ranks} of {widths} features at {TOLERANCE}"
+    print(f"loss {trained.loss:.2g}, {kept}, inputs {inputs.shape}")
 
 
 if __name__ == "__main__":
