@@ -62,7 +62,7 @@ def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | Non
         raise InputError(
             f"No analysis holds the quantity {name!r}; they hold {', '.join(held) or 'none'}."
         )
-    with drawing_on(ax) as axes:
+    with drawing_on(ax, height=2.4 + 0.15 * max(0, len(lines) - 2)) as axes:
         for place, (operators, points) in enumerate(lines.items()):
             colour = PALETTE[(place + 3) % len(PALETTE)]
             estimates = [estimate for _, estimate in points]

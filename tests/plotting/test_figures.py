@@ -275,6 +275,20 @@ class TestQuantities:
         assert ax.get_ylim() == (0.0, 1.0)
         assert overlaps(ax) == []
 
+    def test_many_lines_have_room_for_their_names(self) -> None:
+        name = "share in the leading modes"
+        exact = ("dh", "P P* err", "err", "chance")
+        random = ("dh of random errors", "dh of random output errors")
+        sampled = estimate(0.5, 0.4, 0.6, standard_error=0.05, confidence=0.95)
+        held = tuple(OperatorQuantity(name, (each,), estimate(0.25)) for each in exact)
+        held += tuple(OperatorQuantity(name, (each,), sampled) for each in random)
+        run = FakeRun(analyses=[make_analysis(k, quantities=held) for k in (0, 40)])
+        ax = plotting.quantity_dynamics(run, name=name)
+        assert len(named_lines(ax)) == 6
+        assert overlaps(ax) == []
+        ax.get_figure().set_figheight(2.4)
+        assert overlaps(ax)
+
     def test_what_is_not_there_is_refused(self) -> None:
         with pytest.raises(InputError, match="quantity 'x'; they hold alignment, trace"):
             plotting.quantity_dynamics(FakeRun(), name="x")
