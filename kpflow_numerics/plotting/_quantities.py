@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "oDv^s<>"
+_LETTERS_OF_A_LABEL = 24
 _FROM_0_TO_1 = frozenset({"alignment", COSINE, CENTRED_COSINE, MODE_SHARE})
 
 
@@ -79,7 +81,7 @@ def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | Non
             draw_intervals(axes, points, colour)
         if name in _FROM_0_TO_1:
             axes.set_ylim(0.0, 1.0)
-        axes.set_ylabel(name[0].upper() + name[1:])
+        axes.set_ylabel(textwrap.fill(name[0].upper() + name[1:], _LETTERS_OF_A_LABEL))
         axes.set_xlabel("Training iteration")
         integer_ticks(axes)
         draw_legend(key_target(ax, axes), labelled_handles([axes]))

@@ -263,6 +263,7 @@ class TestQuantities:
         ("name", "of", "control"),
         [
             ("cosine over trials and steps", ("NTK", "core"), ("NTK", "ones")),
+            ("centred cosine over trials and steps", ("NTK", "core"), ("NTK", "ones")),
             ("share in the leading modes", ("dh",), ("chance",)),
             ("share in the leading modes", ("dh",), ("dh of random errors",)),
         ],
@@ -285,9 +286,14 @@ class TestQuantities:
         run = FakeRun(analyses=[make_analysis(k, quantities=held) for k in (0, 40)])
         ax = plotting.quantity_dynamics(run, name=name)
         assert len(named_lines(ax)) == 6
-        assert overlaps(ax) == []
-        ax.get_figure().set_figheight(2.4)
-        assert overlaps(ax)
+        figure = ax.get_figure()
+        heights = []
+        for height in (figure.get_figheight(), 2.4):
+            figure.set_figheight(height)
+            assert overlaps(ax) == []
+            heights.append(ax.get_window_extent().height / figure.dpi)
+        # With the height of a figure of two lines the names would leave the axes half as much.
+        assert heights[0] > 1.3 > heights[1]
 
     def test_what_is_not_there_is_refused(self) -> None:
         with pytest.raises(InputError, match="quantity 'x'; they hold alignment, trace"):
