@@ -16,8 +16,10 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics import cli
-from kpflow_numerics.analysis import INTERFERENCE
+from kpflow_numerics.analysis import DEFAULT_QUANTITIES, INTERFERENCE, QUANTITIES
+from kpflow_numerics.analysis.activity_quantities import COSINE, MODE_SHARE
 from kpflow_numerics.cells import CELLS
+from kpflow_numerics.cli._settings import QUANTITY_NAMES
 from kpflow_numerics.experiments.report import _figures as report_figures
 from kpflow_numerics.plotting import _figures
 from kpflow_numerics.store import RunFile
@@ -60,6 +62,7 @@ def test_the_words_are_those_of_the_library() -> None:
     words = {flag: accepted for flag, _, accepted, _ in cli.CHOICE_FLAGS}
     assert set(words["--optimizer"]) == set(OPTIMIZERS)
     assert words["--interference"] == INTERFERENCE
+    assert QUANTITY_NAMES == QUANTITIES
 
 
 @pytest.mark.parametrize(
@@ -183,6 +186,43 @@ def test_a_multi_task_run_measures_interference(
         assert file.analyses[0].interference is None
 
 
+def test_quantities_are_found_kept_shown_and_drawn(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kpflow("run", "memory-pro", *SMALL, "--output", "q.h5") == 0
+    assert "core-cosines.png" not in {path.name for path in (here / "q" / "figures").iterdir()}
+    asked = ["analyze", "q.h5", "--overwrite", "--quantities"]
+    assert kpflow(*asked, " core-cosine,default, self-reference,trace") == 0
+    with RunFile.open("q.h5") as file:
+        wanted = ["core-cosine", *DEFAULT_QUANTITIES, "self-reference"]
+        assert file.config["analysis"]["quantities"] == wanted
+        batch, held = file.evaluation_batch, file.analyses
+        networks = [file.checkpoint(index) for index in (0, 2, 3)]
+        cell = file.cell
+    for network, analysis in zip(networks, held, strict=True):
+        trajectory = kpf.simulate(cell, network.params, batch.inputs)
+        lin = kpf.linearize(trajectory)
+        cosines = kpf.core_against_kernel(lin)
+        assert analysis.quantity(COSINE, "NTK", "core").value == cosines.kernel_core
+        assert analysis.quantity(COSINE, "K", "ones").value == cosines.parameter_ones
+        error = kpf.state_error(trajectory, network.readout, batch.targets, mask=batch.mask)
+        bias = kpf.self_referential_bias(lin, error)
+        assert analysis.quantity(MODE_SHARE, "dh").value == bias.share
+        assert analysis.quantity(MODE_SHARE, "chance").value == bias.chance
+        random = analysis.quantity(MODE_SHARE, "dh of random errors")
+        assert random.lower < random.value < random.upper
+    names = {path.name for path in (here / "q" / "figures").iterdir()}
+    assert {"core-cosines.png", "core-cosines-centred.png", "self-reference.png"} <= names
+    page = (here / "q" / "report.html").read_text(encoding="utf-8")
+    for heading in ("Core against kernel", "Self-referential bias"):
+        assert f">{heading}</h2>" in page
+    capsys.readouterr()
+    assert kpflow("info", "q.h5") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    ends = [f"{each.quantity(MODE_SHARE, 'P P* err').value:.4g}" for each in (held[0], held[-1])]
+    assert [*MODE_SHARE.split(), "P", "P*", "err", *ends] in rows
+
+
 def test_more_iterations_are_added_when_asked(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +277,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(here: Path) -> None:
         (["run", "memory-pro", "--set", "task.n_memry=3"], "Did you mean 'n_memory'"),
         (["run", "memory-pro", "--set", "cell.activation=relu"], "activation"),
         (["run", "memory-pro", "--set", "training.learning_rate=-1"], "learning_rate must be"),
+        (["run", "memory-pro", "--quantities", "default,trase"], "Did you mean 'trace'"),
         (["run", "memory-pro", "--set", "nonsense"], "--set takes section.key=value"),
         (["run", "memory-pro", "--config", "absent.toml"], "no configuration file absent.toml"),
         (["analyze", "absent.h5"], "There is no file absent.h5"),

@@ -36,6 +36,12 @@ from ..tasks import Task, TrialBatch
 from ..training import MeanSquaredError, apply_readout
 from ..trajectory import Trajectory, simulate
 from .accumulated_contributions import ContributionIntegral
+from .activity_quantities import (
+    CORE_COSINE,
+    SELF_REFERENCE,
+    core_quantities,
+    self_reference_quantities,
+)
 from .checkpoint_interference import (
     INTERFERENCE,
     CheckpointInterference,
@@ -231,11 +237,14 @@ def analyze_network(
         Among ``"trace"``, ``"frobenius-norm"`` (of K, ``P P*`` and the NTK), ``"alignment"`` (of
         each two of them), ``"rank-bound"`` (each weight site of K, see :func:`rank_bounds`),
         ``"schmidt-rank"`` (K's, see :func:`schmidt_decomposition`), ``"lyapunov"`` (the exponents
-        and the Kaplan-Yorke dimension), ``"rank-over-time"``, ``"retained-directions"`` and
+        and the Kaplan-Yorke dimension), ``"rank-over-time"``, ``"retained-directions"``,
         ``"output-kernel"`` (trace and participation ratio of :class:`OutputKernel`, by the cell's
-        parameters and by all). The first three and the two before the last are the default, whose
-        closed forms the ranks need anyway; an alignment whose closed form takes more than 5e9 flops
-        is sampled with 30 products.
+        parameters and by all), ``"core-cosine"`` (:func:`core_against_kernel`, beside ones) and
+        ``"self-reference"`` (:func:`self_referential_bias` in five modes, beside 64 random errors
+        of each kind). The first three, ``"rank-over-time"`` and ``"retained-directions"`` are the
+        default, whose closed forms the ranks need anyway; an alignment whose closed form takes
+        more than 5e9 flops is sampled with 30 products. The dearest is ``"core-cosine"``: as many
+        products of the sensitivity as there are parameters.
     interference : {"tasks", "conditions", "none"}
         Between what interference is found: tasks, where the batch has trials of several, or rows
         of its condition table. It needs a readout, and is exact.
@@ -348,6 +357,10 @@ def analyze_network(
     weights = None if readout is None else check_readout(readout, cell.n_units)
     if OUTPUT_KERNEL in wanted_quantities:
         numbers += output_quantities(linearization, weights, max_memory, generator)
+    if CORE_COSINE in wanted_quantities:
+        numbers += core_quantities(linearization, max_memory)
+    if SELF_REFERENCE in wanted_quantities:
+        numbers += self_reference_quantities(linearization, weights, batch, max_memory, generator)
     courses = {
         name: mode_courses(pairs[name].vectors, linearization.dims, n_modes)
         for name in ("K", "NTK")

@@ -33,6 +33,8 @@ QUANTITIES = (
     "rank-over-time",
     "retained-directions",
     "output-kernel",
+    "core-cosine",
+    "self-reference",
 )
 """What :func:`analyze_network` accepts as ``quantities``."""
 
@@ -71,8 +73,9 @@ class OperatorQuantity:
         What it is: ``"trace"``, ``"Frobenius norm"``, ``"alignment"``, ``"Schmidt rank"``, ...
     operators : tuple of str
         Of which operators: ``"K"``, ``"P"`` (for ``P P*``), ``"NTK"``, ``"K of site r"``,
-        ``"output NTK, cell"`` or ``"output NTK, all parameters"``; none for a quantity of the
-        trajectory.
+        ``"output NTK, cell"`` or ``"output NTK, all parameters"``, and what they are compared
+        with, ``"core"`` or ``"ones"``; of which moves, ``"dh"``, ``"dh of random errors"``, ...;
+        none for a quantity of the trajectory.
     estimate : Estimate
         The number, how well it is known, and what it cost.
     """

@@ -178,12 +178,22 @@ def self_referential_bias(
     )
 
 
-def _leading_modes(linearization: Linearization, n_modes: int) -> tuple[FloatArray, float]:
-    """Return the leading left singular vectors of V, ``(B T, n_modes)``, and their share in it."""
+def activity_rank(linearization: Linearization) -> int:
+    """Return the rank over trials and steps of what the weights multiply: how many modes it has."""
+    return _all_modes(linearization)[2]
+
+
+def _all_modes(linearization: Linearization) -> tuple[FloatArray, FloatArray, int]:
+    """Return the left singular vectors of V, its singular values, and its rank."""
     V = KroneckerCore(linearization)._flat_features
     left, sigma, _ = scipy.linalg.svd(V, full_matrices=False, check_finite=False)
     rounding = float(np.finfo(linearization.dtype).eps) * max(V.shape)
-    rank = int(np.count_nonzero(sigma > rounding * sigma[0]))
+    return left, sigma, int(np.count_nonzero(sigma > rounding * sigma[0]))
+
+
+def _leading_modes(linearization: Linearization, n_modes: int) -> tuple[FloatArray, float]:
+    """Return the leading left singular vectors of V, ``(B T, n_modes)``, and their share in it."""
+    left, sigma, rank = _all_modes(linearization)
     n_modes = check_integer(n_modes, "n_modes")
     if n_modes > rank:
         raise InputError(

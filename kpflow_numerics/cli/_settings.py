@@ -22,6 +22,19 @@ TASK_NAMES = (
     "flip-flop",
     "low-rank-forecast",
 )
+QUANTITY_NAMES = (
+    "trace",
+    "frobenius-norm",
+    "alignment",
+    "rank-bound",
+    "schmidt-rank",
+    "lyapunov",
+    "rank-over-time",
+    "retained-directions",
+    "output-kernel",
+    "core-cosine",
+    "self-reference",
+)
 CELL_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm", "low-rank-rnn")
 
 SETTING_FLAGS: tuple[tuple[str, str, type, str], ...] = (
@@ -47,6 +60,8 @@ CHOICE_FLAGS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         "between what interference is measured",
     ),
 )
+QUANTITIES_KEY = "analysis.quantities"
+DEFAULT_WORD = "default"
 
 
 def add_command(
@@ -101,6 +116,20 @@ def add_setting_flags(group: Any, tables: str = "") -> None:
             group.add_argument(
                 flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N"
             )
+    group.add_argument(
+        "--quantities", dest=QUANTITIES_KEY, type=_quantities, metavar="NAMES",
+        help=f"what is found beside the ranks, such as {DEFAULT_WORD},core-cosine; names among "
+        f"{', '.join(QUANTITY_NAMES)}, and {DEFAULT_WORD} for {','.join(defaults[QUANTITIES_KEY])} "
+        f"[{DEFAULT_WORD}]",
+    )  # fmt: skip
+
+
+def _quantities(text: str) -> list[str]:
+    """Return the names of a list with commas; the settings check them."""
+    names: list[str] = []
+    for name in filter(None, map(str.strip, text.split(","))):
+        names += default_settings()[QUANTITIES_KEY] if name == DEFAULT_WORD else [name]
+    return list(dict.fromkeys(names))
 
 
 def add_assignments(group: Any) -> None:

@@ -28,6 +28,8 @@ def add(commands: Any) -> None:
         ".safetensors, .npz or .pt (a state_dict), validate it, and write figures and a report.",
         "examples:\n"
         "  kpflow analyze runs/memory-pro.h5 --checkpoints 20 --overwrite\n"
+        "  kpflow analyze runs/memory-pro.h5 --quantities default,core-cosine,self-reference \\\n"
+        "                 --overwrite\n"
         "  kpflow analyze gru.safetensors --task memory-pro\n"
         "  kpflow analyze rnn.npz --task flip-flop --activation relu\n",
     )

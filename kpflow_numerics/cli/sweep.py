@@ -104,8 +104,8 @@ def _add_plan(steps: Any) -> None:
                         help="an axis of the grid; may be repeated")  # fmt: skip
     parser.add_argument("--threads", type=int, metavar="N", help="threads of each worker [1]")
     parser.add_argument("--keep", metavar="NAMES", help="what is kept of each run beside its final "
-                        "numbers, among loss-curve, ranks, quantities, lyapunov, spectra [all but "
-                        "the last]")  # fmt: skip
+                        "numbers, among loss-curve, ranks, quantities, lyapunov, interference, "
+                        "spectra [all but the last]")  # fmt: skip
     parser.add_argument("--tolerances", metavar="LOSSES",
                         help="losses whose first iteration is noted [0.1,0.01,0.001]")  # fmt: skip
     parser.add_argument("--discard-runs", action="store_true",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .._validation import InputError, check_choice
+from ..analysis.activity_quantities import CENTRED_COSINE, COSINE, MODE_SHARE
 from ._axes import (
     PERIOD_NAMES_HEIGHT,
     draw_legend,
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "svg", "png")
+
+_QUANTITIES = {
+    "alignments": "alignment",
+    "core-cosines": COSINE,
+    "core-cosines-centred": CENTRED_COSINE,
+    "self-reference": MODE_SHARE,
+}
+"""Figures of quantities over training, and the quantity that each shows."""
 
 
 def save_figures(
@@ -60,8 +69,10 @@ def save_figures(
     list of Path
         The files: ``training`` (loss and accuracy), ``ranks`` (of the operators over training),
         ``ranks-K-recipes``, ``ranks-published`` (by the recipe of the published Figure 4),
-        ``alignments`` over training, ``lyapunov`` (the exponents), ``interference`` of tasks (their
-        matrices) and ``interference-courses``, ``spectra``, ``modes`` and ``trajectories``.
+        ``alignments``, ``core-cosines``, ``core-cosines-centred`` and ``self-reference`` (shares in
+        the modes of the activity) over training, ``lyapunov`` (the exponents), ``interference`` of
+        tasks (their matrices) and ``interference-courses``, ``spectra``, ``modes`` and
+        ``trajectories``.
         What needs several checkpoints, or a history of training, is left out where there is none.
 
     Raises
@@ -137,13 +148,15 @@ def run_figures(run: Any) -> Iterator[tuple[str, Figure]]:
                 yield "ranks-K-recipes", _single(rank_recipes, record)
             if any(entry.recipe == PUBLISHED for a in record.analyses for entry in a.ranks):
                 yield "ranks-published", _single(partial(rank_dynamics, recipe=PUBLISHED), record)
-            if any(entry.name == "alignment" for a in record.analyses for entry in a.quantities):
-                yield "alignments", _single(quantity_dynamics, record)
-        held = Record(tuple(each for each in record.analyses if each.interference is not None))
-        if held.analyses:
-            yield "interference", _interference(held)
-        if len(held.analyses) > 1:
-            yield "interference-courses", _interference_courses(held)
+            held = {entry.name for a in record.analyses for entry in a.quantities}
+            for title, name in _QUANTITIES.items():
+                if name in held:
+                    yield title, _single(partial(quantity_dynamics, name=name), record)
+        beside = Record(tuple(each for each in record.analyses if each.interference is not None))
+        if beside.analyses:
+            yield "interference", _interference(beside)
+        if len(beside.analyses) > 1:
+            yield "interference-courses", _interference_courses(beside)
         if record.analysis(-1).lyapunov:
             yield "lyapunov", _single(lyapunov_spectrum, record)
         if record.analysis(-1).spectra:

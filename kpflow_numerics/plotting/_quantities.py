@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._validation import InputError
+from ..analysis.activity_quantities import CENTRED_COSINE, CONTROLS, COSINE, MODE_SHARE
 from ._axes import draw_legend, drawing_on, integer_ticks, key_target, labelled_handles
 from ._intervals import Points, draw_intervals, known_how
 from ._source import Source, read_record
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "oDv^s<>"
+_LETTERS_OF_A_LABEL = 24
+_FROM_0_TO_1 = frozenset({"alignment", COSINE, CENTRED_COSINE, MODE_SHARE})
 
 
 def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | None = None) -> Axes:
@@ -27,7 +31,8 @@ def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | Non
         What to draw.
     name : str
         The quantity, as an analysis names it: ``"alignment"``, ``"trace"``, ``"Frobenius norm"``,
-        ``"Kaplan-Yorke dimension"``, ...
+        ``"Kaplan-Yorke dimension"``, ``"cosine over trials and steps"``, ``"share in the leading
+        modes"``, ...
     ax : Axes, optional
         Where to draw; a new figure of a column's width by default.
 
@@ -35,7 +40,7 @@ def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | Non
     -------
     Axes
         With intervals as in :func:`rank_dynamics`: certain bounds solid, intervals of a
-        probability dashed and lighter.
+        probability dashed and lighter. Controls, such as what is compared with ones, are dotted.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | Non
         raise InputError(
             f"No analysis holds the quantity {name!r}; they hold {', '.join(held) or 'none'}."
         )
-    with drawing_on(ax) as axes:
+    with drawing_on(ax, height=2.4 + 0.15 * max(0, len(lines) - 2)) as axes:
         for place, (operators, points) in enumerate(lines.items()):
             colour = PALETTE[(place + 3) % len(PALETTE)]
             estimates = [estimate for _, estimate in points]
@@ -69,13 +74,14 @@ def quantity_dynamics(source: Source, *, name: str = "alignment", ax: Axes | Non
                 [estimate.value for estimate in estimates],
                 color=colour,
                 marker=_MARKERS[place % len(_MARKERS)],
+                linestyle=":" if CONTROLS.intersection(operators) else "-",
                 label=f"{label} ({known_how(estimates)})".lstrip(),
                 clip_on=False,
             )
             draw_intervals(axes, points, colour)
-        if name == "alignment":
+        if name in _FROM_0_TO_1:
             axes.set_ylim(0.0, 1.0)
-        axes.set_ylabel(name[0].upper() + name[1:])
+        axes.set_ylabel(textwrap.fill(name[0].upper() + name[1:], _LETTERS_OF_A_LABEL))
         axes.set_xlabel("Training iteration")
         integer_ticks(axes)
         draw_legend(key_target(ax, axes), labelled_handles([axes]))

@@ -16,7 +16,7 @@ from ..analysis.median import MedianInterval, median_interval
 from ..store import SweepGrid
 from ._axes import draw_legend, drawing_on, key_target, labelled_handles, plain_log_ticks
 from ._rank_dynamics import RECIPE_NAMES
-from .style import OPERATOR_LABELS, PALETTE
+from .style import GREY, OPERATOR_LABELS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,10 @@ _LABELS = {
     "evaluation_loss": "Evaluation loss",
     "accuracy": "Accuracy",
     "lyapunov": "Lyapunov exponent {exponent}",
+    "interference_cosines": "Cosine between gradients of\n{of_task} and {other_task}",
 }
+_SIGNED = "cosines"
+"""How the names of variables end whose sign is the point: on a linear axis, with a line at 0."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,9 @@ def sweep(
             beside = [positions + shift for shift in _shifts(len(lines))]
         for place, line in enumerate(lines):
             _draw_medians(axes, beside[place], line, place, joined=joined)
-        if finite.size and finite.min() > 0 and finite.max() > 8 * finite.min():
+        if quantity.endswith(_SIGNED):
+            axes.axhline(0.0, color=GREY, linewidth=0.6, zorder=0, gid="zero")
+        elif finite.size and finite.min() > 0 and finite.max() > 8 * finite.min():
             plain_log_ticks(axes)
         for place, line in enumerate(lines):
             _draw_intervals(axes, beside[place], line, place, joined=joined)

@@ -56,6 +56,7 @@ def describe_run(path: str | Path) -> str:
             *_network(file),
             *_training(file),
             *_ranks(file),
+            *_quantities(file),
             *_interference(file),
             *_signs(file),
             *_validation(file),
@@ -177,6 +178,34 @@ def _ranks(file: RunFile) -> list[str]:
     if incomplete:
         lines.append(_line("attention", f"spectra are not complete: {', '.join(incomplete)}"))
     return lines
+
+
+def _quantities(file: RunFile) -> list[str]:
+    analyses = file.analyses
+    keys = list(
+        dict.fromkeys(
+            (entry.name, entry.operators) for each in analyses for entry in each.quantities
+        )
+    )
+    if not keys:
+        return []
+    ends = analyses[:1] if len(analyses) == 1 else [analyses[0], analyses[-1]]
+    held = [{(each.name, each.operators): each.estimate for each in end.quantities} for end in ends]
+    rows = [("", "of", *(f"iteration {end.iteration:,}" for end in ends))]
+    for name, operators in keys:
+        of = ", ".join("P P*" if each == "P" else each for each in operators)
+        numbers = (_number_text(found[name, operators]) if (name, operators) in found else ""
+                   for found in held)  # fmt: skip
+        rows.append((name, of, *numbers))
+    return [_line("quantities", "beside the ranks"), "", *_table(rows), ""]
+
+
+def _number_text(estimate: Estimate) -> str:
+    if estimate.is_exact or np.isnan(estimate.value):
+        return f"{estimate.value:.4g}"
+    if estimate.is_certified:
+        return f"{estimate.value:.4g} in [{estimate.lower:.4g}, {estimate.upper:.4g}]"
+    return f"{estimate.value:.4g} +- {estimate.standard_error:.1g}"
 
 
 def _interference(file: RunFile) -> list[str]:

@@ -65,7 +65,7 @@ class SweepGrid:
         What varied, in the order of the grid's axes.
     coordinates : dict of str to ndarray
         The values along each dimension: those of the axes, and ``checkpoint``, ``operator``,
-        ``recipe``, ``quantity``, ``tolerance``, ... where the sweep kept them.
+        ``recipe``, ``quantity``, ``of_task``, ``tolerance``, ... where the sweep kept them.
     linked : dict of str to dict of str to ndarray
         For an axis of several settings, the values of each.
     variables : dict of str to GridVariable
@@ -83,7 +83,10 @@ class SweepGrid:
     --------
     >>> import kpflow_numerics as kpf
     >>> grid = kpf.SweepGrid.open("runs/gain-sweep/sweep.h5")  # doctest: +SKIP
-    >>> grid.select("rank", operator="K", recipe="participation-ratio")  # doctest: +SKIP
+    >>> grid.select("rank", operator="K", recipe="participation-ratio",
+    ...             checkpoint="last")  # doctest: +SKIP
+    >>> grid.select("interference_cosines", of_task="memory-pro", other_task="memory-anti",
+    ...             checkpoint="last")  # doctest: +SKIP
     """
 
     axes: tuple[str, ...]
@@ -149,7 +152,8 @@ class SweepGrid:
         """
         variable = self.variable(name)
         values, dims = variable.values, list(variable.dims)
-        for dim, wanted in places.items():
+        # The last checkpoint is that of each cell, and so comes before the grid is narrowed.
+        for dim, wanted in sorted(places.items(), key=lambda each: each[0] != "checkpoint"):
             if dim not in dims:
                 raise InputError(
                     f"{name} has no dimension {dim!r}; it has {', '.join(dims)}."
@@ -157,7 +161,7 @@ class SweepGrid:
                 )
             axis = dims.index(dim)
             if dim == "checkpoint" and isinstance(wanted, str):
-                values = _end_of(values, axis, wanted)
+                values = _end_of(values, axis, wanted, self._n_checkpoints())
             else:
                 values = values.take(self._place(dim, wanted), axis=axis)
             dims.pop(axis)
@@ -168,6 +172,11 @@ class SweepGrid:
                 f"as {is_open[0]}={self.coordinates[is_open[0]][0]!r}."
             )
         return values
+
+    def _n_checkpoints(self) -> Array | None:
+        """Return how many checkpoints of each cell were analysed; None where that is not known."""
+        iterations = self.variables.get("checkpoint_iteration")
+        return None if iterations is None else np.isfinite(iterations.values).sum(axis=-1)
 
     def _place(self, dim: str, wanted: Any) -> int:
         coordinate = self.coordinates[dim]
@@ -224,15 +233,24 @@ class SweepGrid:
             raise InputError(f"{path} cannot be read as HDF5: {error}.") from error
 
 
-def _end_of(values: Array, axis: int, which: str) -> Array:
-    """Return the values at the first checkpoint, or at the last one that each cell has."""
+def _end_of(values: Array, axis: int, which: str, counts: Array | None) -> Array:
+    """Return the values at the first checkpoint, or at the last one that each cell has.
+
+    A value at the last one may be missing, as a cosine of what has no direction is. Without the
+    cells' `counts` of checkpoints, the last is the last at which there is a value.
+    """
     if which not in ("first", "last"):
         raise InputError(f'checkpoint must be a number, "first" or "last"; got {which!r}.')
     ordered = np.moveaxis(values, axis, -1)
     if which == "first":
         return np.asarray(ordered[..., 0])
-    count = np.isfinite(ordered).sum(axis=-1)
-    last = np.take_along_axis(ordered, np.maximum(count - 1, 0)[..., None], axis=-1)
+    if counts is None:
+        known = np.isfinite(ordered) * np.arange(1, ordered.shape[-1] + 1)
+        counts = known.max(axis=-1, initial=0)
+    # A count is of a cell: the same along all that is no axis of the grid.
+    counts = counts.reshape(*counts.shape, *[1] * (ordered.ndim - 1 - counts.ndim))
+    counts = np.broadcast_to(counts, ordered.shape[:-1])
+    last = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[..., None], axis=-1)
     return np.asarray(last[..., 0])
 
 
@@ -287,6 +305,8 @@ _COORDINATES = {
     "quantity": "quantity and its operators; P stands for P P*",
     "tolerance": "training loss that is to be reached",
     "iteration": "training iteration",
+    "of_task": "task, or condition: of the row",
+    "other_task": "task, or condition: of the column",
     "exponent": "place among the Lyapunov exponents",
     "index": "place among the eigenvalues",
 }

@@ -372,6 +372,28 @@ def test_the_kernel_of_the_outputs_has_a_panel_over_training() -> None:
     assert "Kernel of the outputs" not in report_panels(FakeRun())
 
 
+def test_quantities_with_controls_say_what_they_are(without_figures) -> None:
+    quantities = (
+        OperatorQuantity("cosine over trials and steps", ("NTK", "core"), estimate(0.75)),
+        OperatorQuantity("cosine over trials and steps", ("NTK", "ones"), estimate(0.5)),
+        OperatorQuantity("centred cosine over trials and steps", ("NTK", "core"), estimate(0.25)),
+        OperatorQuantity("share in the leading modes", ("dh",), estimate(0.875)),
+    )
+    run = FakeRun(analyses=[make_analysis(k, quantities=quantities) for k in (0, 40)], losses=[])
+    panels = report_panels(run)
+    first, centred = panels["Core against kernel"]
+    (share,) = panels["Self-referential bias"]
+    assert "the control is a matrix of ones" in first.caption
+    assert "means of rows and columns" in centred.caption
+    assert "the control are the moves of random errors" in share.caption
+    assert first.draw().get_ylabel().split() == ["Cosine", "over", "trials", "and", "steps"]
+    text = Document(report_html(run)).text
+    assert "Cosine over trials and steps: cosine of the tangent kernel" in text
+    assert "Share in the leading modes: share of the move" in text
+    assert "Core against kernel" not in report_panels(FakeRun())
+    assert "Share in the leading modes" not in Document(report_html(FakeRun())).text
+
+
 def test_exponents_have_a_panel_at_each_end_of_training() -> None:
     exponents = make_exponents()
     run = FakeRun(analyses=[make_analysis(k, lyapunov=exponents) for k in (0, 40)])

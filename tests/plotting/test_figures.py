@@ -15,6 +15,7 @@ from kpflow_numerics import plotting
 from kpflow_numerics._errors import MissingExtraError
 from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.analysis.checkpoint import NetworkAnalysis, OperatorRank
+from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.plotting import style
 from kpflow_numerics.tasks import FlipFlop, LowRankForecast, MemoryPro, MultiTask
 from tests.cases.analyses import (
@@ -258,6 +259,42 @@ class TestQuantities:
         assert ax.get_ylabel() == "Trace"
         assert len(named_lines(ax)) == 1
 
+    @pytest.mark.parametrize(
+        ("name", "of", "control"),
+        [
+            ("cosine over trials and steps", ("NTK", "core"), ("NTK", "ones")),
+            ("centred cosine over trials and steps", ("NTK", "core"), ("NTK", "ones")),
+            ("share in the leading modes", ("dh",), ("chance",)),
+            ("share in the leading modes", ("dh",), ("dh of random errors",)),
+        ],
+    )
+    def test_controls_are_dotted(self, name, of, control) -> None:
+        held = tuple(OperatorQuantity(name, each, estimate(0.75)) for each in (of, control))
+        run = FakeRun(analyses=[make_analysis(k, quantities=held) for k in (0, 40)])
+        ax = plotting.quantity_dynamics(run, name=name)
+        assert [line.get_linestyle() for line in named_lines(ax)] == ["-", ":"]
+        assert ax.get_ylim() == (0.0, 1.0)
+        assert overlaps(ax) == []
+
+    def test_many_lines_have_room_for_their_names(self) -> None:
+        name = "share in the leading modes"
+        exact = ("dh", "P P* err", "err", "chance")
+        random = ("dh of random errors", "dh of random output errors")
+        sampled = estimate(0.5, 0.4, 0.6, standard_error=0.05, confidence=0.95)
+        held = tuple(OperatorQuantity(name, (each,), estimate(0.25)) for each in exact)
+        held += tuple(OperatorQuantity(name, (each,), sampled) for each in random)
+        run = FakeRun(analyses=[make_analysis(k, quantities=held) for k in (0, 40)])
+        ax = plotting.quantity_dynamics(run, name=name)
+        assert len(named_lines(ax)) == 6
+        figure = ax.get_figure()
+        heights = []
+        for height in (figure.get_figheight(), 2.4):
+            figure.set_figheight(height)
+            assert overlaps(ax) == []
+            heights.append(ax.get_window_extent().height / figure.dpi)
+        # With the height of a figure of two lines the names would leave the axes half as much.
+        assert heights[0] > 1.3 > heights[1]
+
     def test_what_is_not_there_is_refused(self) -> None:
         with pytest.raises(InputError, match="quantity 'x'; they hold alignment, trace"):
             plotting.quantity_dynamics(FakeRun(), name="x")
@@ -464,9 +501,20 @@ FORMATS = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}
 
 class TestSaving:
     def test_every_figure(self, tmp_path) -> None:
-        run = FakeRun(analyses=[make_analysis(k, lyapunov=make_exponents()) for k in (0, 20)])
+        quantities = tuple(
+            OperatorQuantity(name, of, estimate(0.5))
+            for name, of in (
+                ("alignment", ("K", "P")),
+                ("share in the leading modes", ("dh",)),
+                ("centred cosine over trials and steps", ("K", "core")),
+                ("cosine over trials and steps", ("K", "core")),
+            )
+        )
+        held = {"lyapunov": make_exponents(), "quantities": quantities}
+        run = FakeRun(analyses=[make_analysis(k, **held) for k in (0, 20)])
         paths = plotting.save_figures(run, tmp_path / "new", formats=("pdf",))
         names = ["training", "ranks", "ranks-K-recipes", "ranks-published", "alignments"]
+        names += ["core-cosines", "core-cosines-centred", "self-reference"]
         names += ["lyapunov", "spectra", "modes", "trajectories"]
         assert [path.name for path in paths] == [f"{name}.pdf" for name in names]
         assert sorted(paths) == sorted((tmp_path / "new").iterdir())

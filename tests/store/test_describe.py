@@ -9,6 +9,8 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._errors import InputError
+from kpflow_numerics.analysis.quantities import OperatorQuantity
+from kpflow_numerics.results import Estimate
 from kpflow_numerics.store import RunFile, describe_run
 from tests.cases.runs import CELL, TASK, make_analysis, make_checkpoint, make_report
 
@@ -109,6 +111,34 @@ def test_a_cell_with_code_of_its_own(path):
 def test_no_such_file(path):
     with pytest.raises(InputError, match="There is no run file"):
         describe_run(path)
+
+
+def test_quantities_of_the_first_and_last_analysis(path):
+    analyses = [make_analysis(i) for i in (0, 3)]
+    bounds = Estimate(2.0, 1.5, 2.5, 0.0, "bounds", 7)
+    extra = (
+        OperatorQuantity("trace", ("P",), bounds),
+        OperatorQuantity("cosine", ("NTK", "core"), Estimate(*[np.nan] * 3, 0.0, "exact", 0)),
+    )
+    analyses[1] = replace(analyses[1], quantities=(*analyses[1].quantities, *extra))
+    with RunFile.create(path, cell=CELL, task=TASK) as file:
+        file.commit(make_checkpoint(0))
+        file.write_analyses(analyses)
+    lines = describe_run(path).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("quantities"))
+    assert lines[place + 2].split() == ["of", "iteration", "0", "iteration", "3"]
+    rows = [line.split() for line in lines[place + 3 : place + 8]]
+    alignment, dimension = ([each.quantity(name, *of).value for each in analyses]
+                            for name, *of in (("alignment", "K", "NTK"),
+                                              ("Kaplan-Yorke dimension",)))  # fmt: skip
+    first, last = (f"{value:.4g} +- 0.1".split() for value in alignment)
+    assert rows[0] == ["alignment", "K,", "NTK", *first, *last]
+    first, last = (f"{value:.4g} +- 0.1".split() for value in dimension)
+    assert rows[1] == ["Kaplan-Yorke", "dimension", *first, *last]
+    trace = analyses[1].quantity("trace", "K").value
+    assert rows[2] == ["trace", "K", f"{trace:.4g}"]
+    assert rows[3] == ["trace", "P", "P*", "2", "in", "[1.5,", "2.5]"]
+    assert rows[4] == ["cosine", "NTK,", "core", "nan"]
 
 
 def test_the_interference_of_tasks_is_told_worst_first(path):

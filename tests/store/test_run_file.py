@@ -16,7 +16,8 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics._errors import InputError, InputTypeError
 from kpflow_numerics._recorder import MemoryRecorder
-from kpflow_numerics.results import Checkpoint
+from kpflow_numerics.analysis.quantities import OperatorQuantity
+from kpflow_numerics.results import Checkpoint, Estimate
 from kpflow_numerics.store import RunFile, StoreError
 from kpflow_numerics.store.schema import axis_names
 from kpflow_numerics.tasks import TASKS, TrialBatch
@@ -376,6 +377,20 @@ class TestAnalyses:
             file.write_analyses(held)
             for found, wanted in zip(file.analyses, held, strict=True):
                 assert_equal_results(found, wanted)
+
+    def test_a_number_that_is_not_known_is_kept_as_such(self, path):
+        nothing = Estimate(*[np.nan] * 3, 0.0, "exact", 0, "cosine")
+        known = Estimate(0.5, 0.25, 0.75, 0.125, "sampled", 64, "share", confidence=0.95)
+        quantities = (
+            OperatorQuantity("cosine over trials and steps", ("NTK", "core"), nothing),
+            OperatorQuantity("share in the leading modes", ("dh of random errors",), known),
+            OperatorQuantity("share in the leading modes", ("P P* err",), nothing),
+        )
+        held = replace(make_analysis(3), quantities=quantities)
+        with create(path) as file:
+            file.write_analyses([held])
+        with RunFile.open(path) as file:
+            assert_equal_results(file.analyses[0], held)
 
     def test_quantities_carry_their_errors_as_ancillary_variables(self, path):
         with create(path) as file:

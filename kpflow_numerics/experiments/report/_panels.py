@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ... import plotting
+from ...analysis.activity_quantities import CENTRED_COSINE, COSINE, MODE_SHARE
 from ...analysis.output_quantities import OUTPUT_RANK
 from ...plotting._rank_dynamics import PUBLISHED
+
+MEANINGS = {
+    COSINE: "Cosine of the tangent kernel and of K, averaged over units, with the core V V* of "
+    "what the weights multiply; the control is a matrix of ones, which knows nothing of the "
+    "network: only what lies above the dotted lines tells of the core.",
+    CENTRED_COSINE: "The same cosines when the means of rows and columns are taken away, so that "
+    "matrices of ones would have none.",
+    MODE_SHARE: "Share of the move of the states dh = P K P* err in the five leading modes of the "
+    "activity V (fewer where it has no five); the control are the moves of random errors, of the "
+    "states and of the outputs: where theirs is as large, the bias is of K and not of the error.",
+}
+"""What some quantities are and what their controls are, a sentence each."""
+
+_CONTROLLED = {
+    "Core against kernel": (COSINE, CENTRED_COSINE),
+    "Self-referential bias": (MODE_SHARE,),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,13 @@ def report_panels(run: Any) -> dict[str, list[Panel]]:
                 lambda: plotting.quantity_dynamics(record, name=OUTPUT_RANK),
             )
         ]
+    for heading, controlled in _CONTROLLED.items():
+        held = [name for name in controlled if _holds(record, name)]
+        if len(record.analyses) > 1 and held:
+            headings[heading] = [
+                Panel(MEANINGS[name], partial(plotting.quantity_dynamics, record, name=name))
+                for name in held
+            ]
     if record.analyses[-1].lyapunov:
         headings["Lyapunov exponents"] = _over_training(
             record, plotting.lyapunov_spectrum, "Finite-time Lyapunov exponents"

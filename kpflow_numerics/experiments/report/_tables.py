@@ -8,6 +8,7 @@ from ...analysis import NetworkAnalysis
 from ...spectral import PUBLISHED_RECIPES
 from ._html import Markup, element, join, table
 from ._numbers import effort, interval, number, value_and_certainty
+from ._panels import MEANINGS
 from ._section import MAIN_RECIPE, OPERATORS, Section, Subject
 
 
@@ -100,7 +101,8 @@ def _quantities(last: NetworkAnalysis) -> Markup:
     return table(
         [*header, "flops", "memory"],
         rows,
-        caption=f"Other quantities at iteration {last.iteration}. {_bound_note(last)}",
+        caption=f"Other quantities at iteration {last.iteration}. {_bound_note(last)}"
+        f"{_meanings(last)}",
         numeric=(2, 3, 4, 7, 8, 9),
     )
 
@@ -124,7 +126,17 @@ def _bound_note(last: NetworkAnalysis) -> str:
     return (
         "Rank bound: the effective rank over trials and steps is at most the effective dimension "
         f"of what the weights multiply at {literal} of {len(ranks)} weight sites (it need not be, "
-        f"see rank_bounds), and at most the proven bound at {proven} of {len(ranks)}."
+        f"see rank_bounds), and at most the proven bound at {proven} of {len(ranks)}. "
+    )
+
+
+def _meanings(last: NetworkAnalysis) -> str:
+    """Say what the quantities are that have controls beside them, and what these are."""
+    held = {entry.name for entry in last.quantities}
+    return " ".join(
+        f"{name[0].upper()}{name[1:]}: {text[0].lower()}{text[1:]}"
+        for name, text in MEANINGS.items()
+        if name in held
     )
 
 

@@ -18,6 +18,16 @@ from .directory import SweepDirectory
 from .plan import SweepPlan
 
 ESTIMATE_FIELDS = ("value", "lower", "upper", "standard_error", "confidence", "method")
+INTERFERENCE_FIELDS = (
+    "matrix",
+    "cosines",
+    "full_matrix",
+    "full_cosines",
+    "contribution_cosines",
+    "accumulated_contribution_cosines",
+    "output_contribution_cosines",
+    "state_similarity",
+)
 
 
 def run_cell(directory: SweepDirectory, index: int) -> dict[str, Any]:
@@ -102,6 +112,11 @@ def _checkpoint(analysis: NetworkAnalysis, keep: Sequence[str]) -> dict[str, Any
         ]
     if "lyapunov" in keep:
         kept["lyapunov"] = {name: array.tolist() for name, array in analysis.lyapunov.items()}
+    if "interference" in keep and analysis.interference is not None:
+        held = analysis.interference
+        kept["interference"] = {"names": list(held.names)} | {
+            name: getattr(held, name).tolist() for name in INTERFERENCE_FIELDS
+        }
     if "spectra" in keep:
         kept["spectra"] = {name: values.tolist() for name, values in analysis.spectra.items()}
     return kept

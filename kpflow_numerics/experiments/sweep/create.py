@@ -42,8 +42,9 @@ def plan_sweep(
         same number of threads.
     keep : sequence of str
         What the results hold of each run beside its final numbers: ``"loss-curve"``, ``"ranks"``,
-        ``"quantities"``, ``"lyapunov"`` (these are the default) and ``"spectra"``. Without the
-        last four the runs are not analysed. Which quantities are found is ``analysis.quantities``.
+        ``"quantities"``, ``"lyapunov"``, ``"interference"`` (these are the default) and
+        ``"spectra"``. With none but the first the runs are not analysed. Which quantities are found
+        is ``analysis.quantities``, and between what interference ``analysis.interference``.
     keep_runs : bool
         Whether the run file of each cell stays.
     tolerances : iterable of float

@@ -33,6 +33,37 @@ _EXPONENTS = {
     "upper": ("lyapunov_upper", "upper end of the 95 % interval of the Lyapunov exponent"),
     "standard_errors": ("lyapunov_standard_error", "standard error of the Lyapunov exponent"),
 }
+_INTERFERENCE = {
+    "matrix": (
+        "interference_matrix",
+        "inner product of the gradients of two tasks by the cell's parameters, err_i* NTK err_j",
+    ),
+    "cosines": (
+        "interference_cosines",
+        "cosine between the gradients of two tasks by the cell's parameters",
+    ),
+    "full_matrix": (
+        "interference_full_matrix",
+        "inner product of the gradients of two tasks by all parameters, the readout's included",
+    ),
+    "full_cosines": (
+        "interference_full_cosines",
+        "cosine between the gradients of two tasks by all parameters, the readout's included",
+    ),
+    "contribution_cosines": (
+        "contribution_cosines",
+        "cosine between the moves of the states that two tasks cause",
+    ),
+    "accumulated_contribution_cosines": (
+        "accumulated_contribution_cosines",
+        "cosine between those moves, integrated from the first checkpoint to this",
+    ),
+    "output_contribution_cosines": (
+        "output_contribution_cosines",
+        "cosine between the moves of the outputs that two tasks cause",
+    ),
+    "state_similarity": ("state_similarity", "cosine between the mean states of two tasks"),
+}
 Entries: TypeAlias = Iterable[tuple[Any, Any]]
 """Where values go, the cell of the grid and then places along further axes; and the values."""
 
@@ -214,6 +245,7 @@ class _Builder:
         self._add_estimates("rank", "ranks", ("operator", "recipe"), "effective rank")
         self._add_estimates("quantity_value", "quantities", ("quantity",), "value of the quantity")
         self._add_exponents()
+        self._add_interference()
         self._add_spectra()
 
     def _each_checkpoint(self) -> Iterable[tuple[tuple[int, int], Mapping[str, Any]]]:
@@ -280,6 +312,25 @@ class _Builder:
         for key, (name, long_name) in _EXPONENTS.items():
             entries = [((*at, slice(len(arrays[key]))), arrays[key]) for at, arrays in held]
             self._add(name, ("checkpoint", "exponent"), entries, long_name)
+
+    def _add_interference(self) -> None:
+        """Add the matrices of every cell at the places of its own tasks, NaN at all others."""
+        held = [
+            (at, each["interference"]) for at, each in self._each_checkpoint()
+            if "interference" in each
+        ]  # fmt: skip
+        if not held:
+            return
+        names = list(dict.fromkeys(name for _, found in held for name in found["names"]))
+        dims = ("of_task", "other_task")
+        for dim in dims:
+            self.coordinates[dim] = np.array(names, object)
+        for key, (variable, long_name) in _INTERFERENCE.items():
+            entries = []
+            for at, found in held:
+                places = [names.index(name) for name in found["names"]]
+                entries.append(((*at, *np.ix_(places, places)), np.array(found[key], np.float64)))
+            self._add(variable, ("checkpoint", *dims), entries, long_name)
 
     def _add_spectra(self) -> None:
         held = [

@@ -19,13 +19,13 @@ from ..config import RunSettings, override, read_settings, settings_from_dict
 from ..run import check_analysis
 from .axes import SweepAxis, read_axes
 
-KEPT = ("loss-curve", "ranks", "quantities", "lyapunov", "spectra")
+KEPT = ("loss-curve", "ranks", "quantities", "lyapunov", "interference", "spectra")
 """What the results of a sweep can hold of each run, beside the final numbers."""
 
-DEFAULT_KEPT = ("loss-curve", "ranks", "quantities", "lyapunov")
+DEFAULT_KEPT = ("loss-curve", "ranks", "quantities", "lyapunov", "interference")
 """What they hold unless told otherwise."""
 
-ANALYSED = ("ranks", "quantities", "lyapunov", "spectra")
+ANALYSED = ("ranks", "quantities", "lyapunov", "interference", "spectra")
 """What of it needs an analysis of the checkpoints."""
 
 DEFAULT_TOLERANCES = (0.1, 0.01, 0.001)

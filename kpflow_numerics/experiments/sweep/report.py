@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAIN_RECIPE = "participation-ratio"
+MOST_PAIRS = 6
+"""Pairs of tasks whose interference the report shows: all of four tasks."""
+
 MAX_ROWS = 1000
 """Cells that the table of cells shows."""
 
@@ -152,7 +155,28 @@ def shown_results(grid: SweepGrid) -> list[Shown]:
             caption = f"{label[0].upper()}{label[1:]} after training"
             title = f"{label} after training"
             shown.append(Shown("quantity_value", places, title, caption, note))
-    return shown
+    return [*shown, *_interference(grid)]
+
+
+def _interference(grid: SweepGrid) -> list[Shown]:
+    """Return the cosines after training of the pairs of tasks that are least by their median."""
+    name = "interference_cosines"
+    if name not in grid.variables:
+        return []
+    found = []
+    for pair in itertools.combinations(grid.coordinates["of_task"], 2):
+        places = {"of_task": pair[0], "other_task": pair[1], "checkpoint": "last"}
+        values = grid.select(name, **places)
+        known = values[np.isfinite(values)]
+        if known.size:
+            words = f"{pair[0]} and {pair[1]}"
+            shown = Shown(name, places, f"cosine of {words}",
+                          f"Cosine between the gradients of {words} after training",
+                          "Below zero a step of gradient descent for one raises the loss of the "
+                          "other.")  # fmt: skip
+            found.append((float(np.median(known)), shown))
+    found.sort(key=lambda each: each[0])
+    return [shown for _, shown in found[:MOST_PAIRS]]
 
 
 def _telling_tolerance(grid: SweepGrid) -> float | None:
