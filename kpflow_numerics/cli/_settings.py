@@ -21,6 +21,7 @@ TASK_NAMES = (
     "multi-task",
     "flip-flop",
     "low-rank-forecast",
+    "characters",
 )
 CELL_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm", "low-rank-rnn")
 
