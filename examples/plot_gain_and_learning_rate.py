@@ -4,7 +4,8 @@ Gain, learning rate and optimiser
 
 GRUs that start from ``g`` times PyTorch's recurrent weights learn Memory-Pro by SGD, momentum and
 Adam, each with several learning rates. It shows what becomes of the ranks of K and P, and of the
-loss, over this grid: a cell gives the median over the seeds and below it their whole range.
+loss, over this grid: a field gives the median over the seeds and below it their whole range. Ranks
+are participation ratios.
 """
 
 import sys
@@ -32,8 +33,8 @@ SIZES = {
 MEASURED = ("loss", "accuracy", "K", "P", "K at the start", "P at the start")
 DRAWN = {
     "loss": "final loss",
-    "K": "participation ratio of K at the end",
-    "P": "participation ratio of $PP^*$ at the end",
+    "K": "rank of K at the end",
+    "P": "rank of $PP^*$ at the end",
 }
 
 
@@ -69,14 +70,19 @@ def show(name, by_name, gains, rates):
             print(f"{name} {rate:g}, g = {gain:g}: " + ", ".join(words))
 
 
-def draw(ax, values, gains, rates):
-    """Draw medians as shades, and write them with their ranges."""
-    ax.imshow(np.log10(np.median(values, axis=2)), cmap="Blues", alpha=0.6, aspect="auto")
-    for row, column in np.ndindex(*values.shape[:2]):
-        text = spread(values[row, column]).replace(" [", "\n[")
-        ax.text(column, row, text, ha="center", va="center", fontsize="small")
-    ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
-    ax.set_yticks(range(len(gains)), [f"{gain:g}" for gain in gains])
+def draw(axes, found, gains, rates):
+    """Draw medians as shades, on one scale a row, and write them with their ranges."""
+    for key, row in zip(DRAWN, axes, strict=True):
+        logarithms = {name: np.log10(np.median(each[key], axis=2)) for name, each in found.items()}
+        low, high = (f(list(logarithms.values())) for f in (np.min, np.max))
+        for (name, shades), ax in zip(logarithms.items(), row, strict=True):
+            ax.imshow(shades, "Blues", vmin=low, vmax=high, alpha=0.6, aspect="auto")
+            for place in np.ndindex(*shades.shape):
+                text = spread(found[name][key][place]).replace(" [", "\n[")
+                ax.text(*place[::-1], text, ha="center", va="center", fontsize="small")
+            ax.set_xticks(range(len(rates[name])), [f"{rate:g}" for rate in rates[name]])
+            ax.set_yticks(range(len(gains)), [f"{gain:g}" for gain in gains])
+            ax.set(title=name, xlabel="learning rate", ylabel=f"g ({DRAWN[key]})")
 
 
 def main(scale="small", *, kind="gru", **sizes):
@@ -85,20 +91,17 @@ def main(scale="small", *, kind="gru", **sizes):
     steps = sizes["n_steps"]
     task = kpf.MemoryPro(n_stimulus=steps, n_memory=steps, n_response=steps)
     cell = kpf.cell_from_config(kind, {"n_inputs": task.n_inputs, "n_units": sizes["n_units"]})
+    rates = {name: rates[-sizes["n_rates"] :] for name, (_, rates) in OPTIMIZERS.items()}
     found = {}
-    _, axes = plt.subplots(len(DRAWN), len(OPTIMIZERS), figsize=(11, 9), layout="constrained")
-    for column, (name, (optimizer, rates)) in zip(axes.T, OPTIMIZERS.items(), strict=True):
-        rates = rates[-sizes["n_rates"] :]
+    for name, (optimizer, _) in OPTIMIZERS.items():
         values = np.array([
             [[learn(cell, task, optimizer(rate), gain, seed, sizes) for seed in sizes["seeds"]]
-             for rate in rates] for gain in sizes["gains"]
+             for rate in rates[name]] for gain in sizes["gains"]
         ])  # fmt: skip
-        by_name = dict(zip(MEASURED, np.moveaxis(values, -1, 0), strict=True))
-        show(name, by_name, sizes["gains"], rates)
-        for key, ax in zip(DRAWN, column, strict=True):
-            draw(ax, by_name[key], sizes["gains"], rates)
-            ax.set(title=f"{name}: {DRAWN[key]}", xlabel="learning rate", ylabel="g")
-        found[name] = {key: np.median(each, axis=2) for key, each in by_name.items()}
+        found[name] = dict(zip(MEASURED, np.moveaxis(values, -1, 0), strict=True))
+        show(name, found[name], sizes["gains"], rates[name])
+    _, axes = plt.subplots(len(DRAWN), len(found), figsize=(11, 9), layout="constrained")
+    draw(axes, found, sizes["gains"], rates)
     return found
 
 

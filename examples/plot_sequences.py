@@ -73,7 +73,7 @@ def main(scale="small", *, kinds=KINDS, learning_rate=5e-3, text_file=None, **si
     sizes = SIZES[scale] | sizes
     tasks = tasks_of(sizes["n_steps"], text_file)
     found = {}
-    _, axes = plt.subplots(len(tasks), len(MEASURED), figsize=(14, 5), layout="constrained")
+    _, axes = plt.subplots(len(tasks), len(MEASURED), figsize=(16, 5.6), layout="constrained")
     for (name, task), row in zip(tasks.items(), axes, strict=True):
         for colour, kind in enumerate(kinds):
             runs = [follow(kind, task, seed, learning_rate, sizes) for seed in sizes["seeds"]]
