@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "tasks": (
+        "Characters",
         "DelayAnti",
         "DelayAntiOneHot",
         "DelayPro",
@@ -60,6 +61,7 @@ _HOMES = {
     "training": (
         "SGD",
         "Adam",
+        "CrossEntropy",
         "MeanSquaredError",
         "Momentum",
         "TrainingDiverged",

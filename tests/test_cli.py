@@ -369,3 +369,28 @@ def test_help_is_instant() -> None:
         subprocess.run([sys.executable, "-c", "import argparse"], capture_output=True)
         bare.append(time.perf_counter() - start)
     assert min(times) < 5 * min(bare)
+
+
+def test_characters_of_a_file_from_the_command_line(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_one_figure(monkeypatch)
+    text = here / "text.txt"
+    text.write_text("to be, or not to be? " * 7, encoding="utf-8")
+    words = [*SMALL[:12], "--set", "task.text_file=text.txt", "--set", "task.n_steps=6"]
+    assert kpflow("run", "characters", *words, "--set", "training.checkpoint_every=10") == 0
+    with RunFile.open("runs/characters.h5") as file:
+        assert file.task == kpf.Characters(text.read_text(encoding="utf-8"), n_steps=6)
+        last, batch = file.checkpoint(-1), file.evaluation_batch
+        judged = kpf.evaluate(file.cell, last.params, last.readout, file.task, batch)
+        assert judged.loss == pytest.approx(last.evaluation_loss, rel=1e-12)
+        assert file.analyses[-1].evaluation_loss == pytest.approx(judged.loss, rel=1e-12)
+        assert file.validation is not None
+        assert file.validation.passed
+    report = (here / "runs" / "characters" / "report.html").read_text(encoding="utf-8")
+    assert "cross entropy" in report
+    capsys.readouterr()
+
+    text.write_text("to bee, or not to bee? " * 7, encoding="utf-8")
+    assert kpflow("run", "characters", *words, "--set", "training.checkpoint_every=10") == 2
+    assert "trained on another text than task.text_file has now" in capsys.readouterr().err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from ..linearization import Linearization
 from ..operators import Sensitivity, TangentKernel
 from ..results import Check
 from ..testing import default_tolerance
+from ..training import CrossEntropy, Loss, MeanSquaredError, state_error
 from ..trajectory import Trajectory
 
 # 1e-12 in float64: what an identity may be off by, however long the sums behind it are.
@@ -41,23 +44,44 @@ class LinearLoss:
         return anp.sum(self.error[trials, t] * h)
 
 
+def _traced_squares(outputs: Any, targets: FloatArray) -> Any:
+    import autograd.numpy as anp
+
+    return anp.mean((outputs - targets) ** 2, axis=1)
+
+
+def _traced_cross_entropy(outputs: Any, targets: FloatArray) -> Any:
+    import autograd.numpy as anp
+
+    largest = anp.max(outputs, axis=1, keepdims=True)
+    normalisation = largest + anp.log(anp.sum(anp.exp(outputs - largest), axis=1, keepdims=True))
+    return anp.sum(targets * (normalisation - outputs), axis=1)
+
+
+TRACED_LOSSES: Mapping[type[Loss], Callable[[Any, FloatArray], Any]] = MappingProxyType(
+    {MeanSquaredError: _traced_squares, CrossEntropy: _traced_cross_entropy}
+)
+"""Each loss of one step of every trial, shape ``(B,)``, under autograd."""
+
+
 @dataclass(frozen=True, eq=False)
-class SquaredLoss:
-    """The masked mean squared error of a readout's outputs."""
+class OutputLoss:
+    """A masked mean loss of a readout's outputs."""
 
     readout: Params
     targets: FloatArray
     mask: FloatArray
+    loss: Loss
 
-    def first_steps(self, n_steps: int) -> SquaredLoss:
+    def first_steps(self, n_steps: int) -> OutputLoss:
         """Return the loss of the first steps alone."""
-        return SquaredLoss(self.readout, self.targets[:, :n_steps], self.mask[:, :n_steps])
+        return OutputLoss(
+            self.readout, self.targets[:, :n_steps], self.mask[:, :n_steps], self.loss
+        )
 
     def state_error(self, trajectory: Trajectory) -> FloatArray:
         """Return ``err = dloss/dh``."""
-        from ..training import state_error
-
-        return state_error(trajectory, self.readout, self.targets, mask=self.mask)
+        return state_error(trajectory, self.readout, self.targets, mask=self.mask, loss=self.loss)
 
     def traced_term(self, h: Any, trials: slice, t: int) -> Any:
         """Return what the states of some trials add to the loss at a step, under autograd."""
@@ -65,8 +89,8 @@ class SquaredLoss:
 
         weight, bias = self.readout["weight"], self.readout["bias"]
         outputs = anp.dot(h[:, : weight.shape[1]], weight.T) + bias
-        squares = (outputs - self.targets[trials, t]) ** 2
-        return anp.sum(self.mask[trials, t, None] * squares) / (len(bias) * self.mask.sum())
+        losses = TRACED_LOSSES[type(self.loss)](outputs, self.targets[trials, t])
+        return anp.sum(self.mask[trials, t] * losses) / self.mask.sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +99,7 @@ class Subject:
 
     trajectory: Trajectory
     linearization: Linearization
-    loss: LinearLoss | SquaredLoss
+    loss: LinearLoss | OutputLoss
 
     @property
     def cell(self) -> Cell:

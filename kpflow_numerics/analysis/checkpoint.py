@@ -33,7 +33,8 @@ from ..spectral import (
     top_eigenpairs,
 )
 from ..tasks import Task, TrialBatch
-from ..training import MeanSquaredError, apply_readout
+from ..training import apply_readout
+from ..training.losses import Loss, check_loss
 from ..trajectory import Trajectory, simulate
 from .accumulated_contributions import ContributionIntegral
 from .activity_quantities import (
@@ -103,7 +104,7 @@ class NetworkAnalysis:
     iteration : int
         Iteration of training after which the parameters were taken.
     evaluation_loss : float
-        Masked mean squared error on the batch; NaN without a readout.
+        Loss on the batch: the task's, without a task the mean squared error; NaN without a readout.
     accuracy : float
         The task's accuracy on the batch; NaN without a readout or a task.
     ranks : tuple of OperatorRank
@@ -219,7 +220,8 @@ def analyze_network(
     batch : TrialBatch
         The trials along which the network is linearised.
     task : Task, optional
-        Judges the outputs; without it the accuracy is NaN.
+        Judges the outputs, and says of which loss the value and the interference are; without it
+        the accuracy is NaN and the loss the mean squared error.
     iteration : int
         Iteration of training that the parameters are of.
     readout : mapping of str to array_like, optional
@@ -308,7 +310,8 @@ def analyze_network(
     check_choice(interference, "interference", INTERFERENCE)
     generator = check_rng(rng)
     trajectory = simulate(cell, params, batch.inputs, h0)
-    evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout)
+    loss = check_loss(None, task)
+    evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout, loss)
     linearization = linearize(trajectory)
     propagator = Propagator(linearization)
     operators: dict[str, StructuredOperator] = {
@@ -369,7 +372,7 @@ def analyze_network(
     components = principal_components(trajectory.hidden, 3)
     interferes = None if weights is None else interference_of_checkpoint(
         linearization, weights, batch, interference,
-        integral=contributions, iteration=iteration, max_memory=max_memory,
+        loss=loss, integral=contributions, iteration=iteration, max_memory=max_memory,
     )  # fmt: skip
     return NetworkAnalysis(
         iteration=iteration,
@@ -422,7 +425,11 @@ def _check_recipes(recipes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str,
 
 
 def _evaluate(
-    trajectory: Trajectory, batch: TrialBatch, task: Task | None, readout: ParamsLike | None
+    trajectory: Trajectory,
+    batch: TrialBatch,
+    task: Task | None,
+    readout: ParamsLike | None,
+    loss: Loss,
 ) -> tuple[float, float]:
     if readout is None:
         return math.nan, math.nan
@@ -430,8 +437,9 @@ def _evaluate(
         readout, trajectory.cell.n_units, batch.n_outputs, dtype=trajectory.dtype
     )
     outputs = apply_readout(checked, trajectory.hidden)
-    loss = MeanSquaredError().value(outputs, batch.targets, batch.mask)
-    return loss, math.nan if task is None else task.accuracy(outputs, batch)
+    loss.check_targets(batch.targets, batch.mask)
+    value = loss.value(outputs, batch.targets, batch.mask)
+    return value, math.nan if task is None else task.accuracy(outputs, batch)
 
 
 def _published_operators(

@@ -21,9 +21,11 @@ from ..cells.autograd_cell import independence_allowed
 from ..linearization import linearize
 from ..operators import Sensitivity
 from ..results import Check, ValidationReport
+from ..training import Loss, check_readout
+from ..training.losses import check_loss
 from ..trajectory import Trajectory, simulate
 from ._identities import adjoint_checks, identity_checks
-from ._subject import LinearLoss, SquaredLoss, Subject
+from ._subject import TRACED_LOSSES, LinearLoss, OutputLoss, Subject
 
 
 def validate(
@@ -32,6 +34,7 @@ def validate(
     targets: ArrayLike | None = None,
     readout: ParamsLike | None = None,
     mask: ArrayLike | None = None,
+    loss: Loss | None = None,
     rng: RNGLike = 0,
     max_memory: int = 2**28,
 ) -> ValidationReport:
@@ -51,12 +54,14 @@ def validate(
     trajectory : Trajectory
         The network on its inputs, from :func:`kpflow_numerics.simulate`.
     targets : array_like, shape (B, T, O), optional
-        Wanted outputs, for the mean squared error. Without targets and readout, the loss is a
-        random linear function of the states.
+        Wanted outputs. Without targets and readout, the loss is a random linear function of the
+        states.
     readout : mapping of str to array_like, optional
         ``weight (O, H)`` and ``bias (O,)``.
     mask : array_like, shape (B, T), optional
         Non-negative weight of each step in the loss; one by default.
+    loss : Loss, optional
+        :class:`MeanSquaredError`, the default, or :class:`CrossEntropy`.
     rng : int, SeedSequence or Generator
         Source of the random blocks, directions and points.
     max_memory : int
@@ -71,8 +76,8 @@ def validate(
     Raises
     ------
     InputError
-        If only one of `targets` and `readout` is given, a mask without them, or a shape does not
-        fit.
+        If only one of `targets` and `readout` is given, a mask or loss without them, or a shape
+        does not fit.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -102,9 +107,9 @@ def validate(
     generator = check_rng(rng)
     max_memory = check_integer(max_memory, "max_memory")
     double = _in_double(trajectory)
-    loss = _loss(double, targets, readout, mask, generator)
-    notes = [] if isinstance(loss, SquaredLoss) else [_LINEAR_NOTE]
-    subject = _subject(double, loss, generator, notes)
+    chosen = _loss(double, targets, readout, mask, loss, generator)
+    notes = [] if isinstance(chosen, OutputLoss) else [_LINEAR_NOTE]
+    subject = _subject(double, chosen, generator, notes)
     # Many products of small arrays: waking the BLAS's threads for each costs more than it saves.
     with single_threaded_blas(), independence_allowed():
         checks = list(_double_checks(subject, generator, max_memory, notes))
@@ -194,7 +199,7 @@ def _own_checks(subject: Subject, rng: np.random.Generator) -> Iterator[Check]:
 
 def _subject(
     trajectory: Trajectory,
-    loss: LinearLoss | SquaredLoss,
+    loss: LinearLoss | OutputLoss,
     rng: np.random.Generator,
     notes: list[str],
 ) -> Subject:
@@ -225,23 +230,31 @@ def _loss(
     targets: ArrayLike | None,
     readout: ParamsLike | None,
     mask: ArrayLike | None,
+    kind: Loss | None,
     rng: np.random.Generator,
-) -> LinearLoss | SquaredLoss:
+) -> LinearLoss | OutputLoss:
     if targets is None and readout is None:
         if mask is not None:
             raise InputError("mask needs targets and readout: it weights the loss of the outputs.")
+        if kind is not None:
+            raise InputError("loss needs targets and readout: it is that of the outputs.")
         return _random_loss(trajectory, rng)
     if targets is None or readout is None:
         given, lacks = ("readout", "targets") if targets is None else ("targets", "readout")
         raise InputError(f"{given} needs {lacks}: the loss is that of the readout's outputs.")
-    from ..training import check_readout
-
+    checked = check_loss(kind)
+    if type(checked) not in TRACED_LOSSES:
+        known = " or ".join(f"{each.__name__}()" for each in TRACED_LOSSES)
+        raise InputError(
+            f"loss must be {known}, which automatic differentiation knows; got {checked!r}."
+        )
     weights = check_readout(readout, trajectory.cell.n_units, dtype=np.float64)
     shape = (trajectory.n_trials, trajectory.n_steps)
-    loss = SquaredLoss(
+    loss = OutputLoss(
         weights,
         check_array(targets, "targets", (*shape, len(weights["bias"])), dtype=np.float64),
         np.ones(shape) if mask is None else check_array(mask, "mask", shape, dtype=np.float64),
+        checked,
     )
     loss.state_error(trajectory)  # It refuses a mask that is negative or zero throughout.
     return loss

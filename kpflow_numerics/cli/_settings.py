@@ -21,6 +21,7 @@ TASK_NAMES = (
     "multi-task",
     "flip-flop",
     "low-rank-forecast",
+    "characters",
 )
 QUANTITY_NAMES = (
     "trace",

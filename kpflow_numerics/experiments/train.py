@@ -186,6 +186,7 @@ def train_to_file(
     if path.exists() and not overwrite:
         with RunFile.open(path, "r+") as file:
             _check_continuable(file, settings, path, resume=resume)
+            _check_same_task(file, task, path)
             if file.n_checkpoints:
                 last = file.checkpoint(-1)
                 if last.iteration < settings.training.n_iterations and not _finished(file, last):
@@ -260,6 +261,15 @@ def _check_continuable(file: RunFile, settings: RunSettings, path: Path, *, resu
         f"{key} is {old!r} there, {new!r} here" for key, (old, new) in differing.items()
     )
     raise InputError(f"{path} exists and was made with other settings: {listed}. {remedy}")
+
+
+def _check_same_task(file: RunFile, task: Task, path: Path) -> None:
+    """Refuse a task whose options are the same words, but not the text of the file they name."""
+    if file.task != task:
+        raise InputError(
+            f"{path} exists and was trained on another text than task.text_file has now. Choose "
+            "another --output, or replace it with --overwrite."
+        )
 
 
 def _differences(stored: RunSettings, wanted: RunSettings) -> dict[str, tuple[Any, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..analysis import validate
 from ..results import ValidationReport
 from ..store import RunFile
+from ..training import loss_of_task
 from ..trajectory import simulate
 
 
@@ -39,6 +40,7 @@ def validate_run(path: str | Path, checkpoint: int = -1) -> ValidationReport:
             targets=batch.targets if has_readout else None,
             mask=batch.mask if has_readout else None,
             readout=network.readout if has_readout else None,
+            loss=loss_of_task(file.task) if has_readout else None,
         )
         file.write_validation(report)
     return report

@@ -3,6 +3,7 @@
 from ._base import Task
 from ._batch import TrialBatch
 from ._registry import TASKS, task_from_config
+from .characters import Characters
 from .flip_flop import FlipFlop
 from .low_rank_forecast import ForecastSystem, LowRankForecast
 from .memory_pro import DelayAnti, DelayPro, MemoryAnti, MemoryPro
@@ -16,6 +17,7 @@ from .multi_task import MultiTask
 
 __all__ = [
     "TASKS",
+    "Characters",
     "DelayAnti",
     "DelayAntiOneHot",
     "DelayPro",

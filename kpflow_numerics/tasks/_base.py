@@ -69,6 +69,11 @@ class Task(ABC):
         """A label for each output channel."""
 
     @property
+    def loss_name(self) -> str:
+        """The loss by which networks are trained on the task, a key of ``training.LOSSES``."""
+        return "mean-squared-error"
+
+    @property
     def n_inputs(self) -> int:
         """Number of input channels I."""
         return len(self.input_names)
@@ -186,7 +191,9 @@ class Task(ABC):
         return float(self._accuracy(values, batch))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options as plain numbers, which ``task_from_config(task.name, ...)`` takes.
+        """Return the options as plain values, which ``task_from_config(task.name, ...)`` takes.
+
+        Options that are None are left out.
 
         Examples
         --------
@@ -195,7 +202,8 @@ class Task(ABC):
         {'noise_std': 0.0, 'n_bits': 3, 'n_steps': 90, 'mean_interval': 20.0,
          'evaluation_seed': 2507}
         """
-        return {option.name: getattr(self, option.name) for option in fields(self)}
+        options = {option.name: getattr(self, option.name) for option in fields(self)}
+        return {name: value for name, value in options.items() if value is not None}
 
     @abstractmethod
     def _random_trials(self, n_trials: int, generator: np.random.Generator) -> TrialBatch:

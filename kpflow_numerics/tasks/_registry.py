@@ -9,6 +9,7 @@ from typing import Any
 
 from .._validation import InputError, InputTypeError, check_choice, suggest
 from ._base import Task
+from .characters import Characters
 from .flip_flop import FlipFlop
 from .low_rank_forecast import LowRankForecast
 from .memory_pro import DelayAnti, DelayPro, MemoryAnti, MemoryPro
@@ -32,6 +33,7 @@ _CLASSES: tuple[type[Task], ...] = (
     MultiTask,
     FlipFlop,
     LowRankForecast,
+    Characters,
 )
 
 TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in _CLASSES})
@@ -45,7 +47,7 @@ def task_from_config(name: str, options: Mapping[str, Any] | None = None) -> Tas
     ----------
     name : str
         A key of :data:`TASKS`.
-    options : mapping of str to number, optional
+    options : mapping of str to number or str, optional
         Arguments of the task's class; what is left out has its default.
 
     Returns

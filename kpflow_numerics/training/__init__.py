@@ -5,7 +5,15 @@ from .bptt import Evaluation, LossGradient, evaluate, loss_and_gradient
 from .costs import gradient_cost
 from .gradient_norm import clip_gradient_norm
 from .loop import fit
-from .losses import Loss, MeanSquaredError, output_error, state_error
+from .losses import (
+    LOSSES,
+    CrossEntropy,
+    Loss,
+    MeanSquaredError,
+    loss_of_task,
+    output_error,
+    state_error,
+)
 from .optimizers import (
     OPTIMIZERS,
     SGD,
@@ -17,9 +25,11 @@ from .optimizers import (
 from .run import TrainingDiverged, TrainingRun
 
 __all__ = [
+    "LOSSES",
     "OPTIMIZERS",
     "SGD",
     "Adam",
+    "CrossEntropy",
     "Evaluation",
     "Loss",
     "LossGradient",
@@ -36,6 +46,7 @@ __all__ = [
     "gradient_cost",
     "init_readout",
     "loss_and_gradient",
+    "loss_of_task",
     "optimizer_from_config",
     "output_error",
     "state_error",

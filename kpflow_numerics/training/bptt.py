@@ -78,7 +78,7 @@ def loss_and_gradient(
     batch : TrialBatch
         The trials.
     loss : Loss, optional
-        The loss; by default :class:`MeanSquaredError`.
+        The loss; by default :class:`MeanSquaredError`, as a batch does not say its task.
     h0 : array_like, shape (N,) or (B, N), optional
         Initial state; zero by default.
 
@@ -117,6 +117,7 @@ def loss_and_gradient(
     """
     checked_loss = check_loss(loss)
     trajectory, weights, trials = _checked(simulate_keeping, cell, params, readout, batch, h0)
+    checked_loss.check_targets(trials.targets, trials.mask)
     return backpropagate(trajectory, weights, trials, checked_loss)
 
 
@@ -188,10 +189,12 @@ def evaluate(
 
     Parameters
     ----------
-    cell, params, readout, batch, loss, h0
+    cell, params, readout, batch, h0
         As for :func:`loss_and_gradient`.
     task : Task
         The task, which judges the outputs.
+    loss : Loss, optional
+        The loss; by default that of the task, :attr:`Task.loss_name`.
 
     Returns
     -------
@@ -220,8 +223,9 @@ def evaluate(
         raise InputTypeError(
             f"task must be a task of kpflow_numerics, such as MemoryPro(); got {task!r}."
         )
-    checked_loss = check_loss(loss)
+    checked_loss = check_loss(loss, task)
     trajectory, weights, trials = _checked(simulate, cell, params, readout, batch, h0)
+    checked_loss.check_targets(trials.targets, trials.mask)
     return judge(trajectory, weights, task, trials, checked_loss)
 
 

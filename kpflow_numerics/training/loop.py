@@ -94,7 +94,7 @@ def fit(
     optimizer : Optimizer, optional
         The update rule; by default ``Adam(1e-3)``.
     loss : Loss, optional
-        The loss; by default :class:`MeanSquaredError`.
+        The loss; by default that of the task, :attr:`Task.loss_name`.
     clip_norm : float or None
         The norm at which the gradient of cell and readout together is clipped; None for no
         clipping.
@@ -187,14 +187,17 @@ def fit(
             )
 
     initial = np.zeros(cell.n_state) if h0 is None else h0
+    checked_loss = check_loss(loss, task)
+    evaluation_batch = task.evaluation_batch(evaluation_trials).astype(dtype)
+    checked_loss.check_targets(evaluation_batch.targets, evaluation_batch.mask)
     problem = _Problem(
         cell=cell,
         task=task,
-        loss=check_loss(loss),
+        loss=checked_loss,
         optimizer=optimizer,
         clip_norm=clip_norm,
         h0=check_array(initial, "h0", (cell.n_state,), dtype=dtype),
-        evaluation_batch=task.evaluation_batch(evaluation_trials).astype(dtype),
+        evaluation_batch=evaluation_batch,
     )
     # Overflow is looked for in the results, and reported once. The products of an iteration are
     # too small for the BLAS's own threads, which would only get in the way of the kernels'.

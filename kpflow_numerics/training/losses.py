@@ -6,19 +6,48 @@ The choice between mean and sum is the loss's, and ``err`` carries it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
 from .._typing import ArrayLike, FloatArray, Params, ParamsLike
-from .._validation import InputError, InputTypeError, check_array
+from .._validation import InputError, InputTypeError, check_array, check_choice
 from ..readout import apply_readout, check_readout, pull_back_output_error
+from ..tasks import Task
+from ..testing import default_tolerance
 from ..trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class Loss(ABC):
-    """A number that says how far outputs are from their targets."""
+    """A number that says how far outputs are from their targets.
+
+    Attributes
+    ----------
+    name : str
+        The name by which tasks ask for it.
+    """
+
+    name: ClassVar[str]
+
+    def check_targets(self, targets: FloatArray, mask: FloatArray) -> None:  # noqa: B027
+        """Refuse targets for which the loss has no meaning; every number has one unless said.
+
+        Parameters
+        ----------
+        targets : ndarray, shape (B, T, O)
+            What the network should give.
+        mask : ndarray, shape (B, T)
+            Non-negative weight of each step.
+
+        Raises
+        ------
+        InputError
+            If targets cannot be used.
+        """
 
     @abstractmethod
     def value_and_output_error(
@@ -65,6 +94,8 @@ class MeanSquaredError(Loss):
     array([1., 1.])
     """
 
+    name: ClassVar[str] = "mean-squared-error"
+
     def value_and_output_error(
         self, outputs: FloatArray, targets: FloatArray, mask: FloatArray
     ) -> tuple[float, FloatArray]:
@@ -75,6 +106,88 @@ class MeanSquaredError(Loss):
         value = float(np.multiply(weighted, residual).sum(dtype=np.float64)) / count
         weighted *= outputs.dtype.type(2.0 / count)
         return value, weighted
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """Cross-entropy ``-sum(mask y* log softmax(y)) / sum(mask)`` of probabilities, in nats.
+
+    The targets of a step are the probabilities of the classes, such as a one-hot code; the outputs
+    are logits. It equals PyTorch's ``nn.CrossEntropyLoss`` over all steps where the mask is one,
+    and is not divided by the number of classes:
+    ``dloss/dy = mask (softmax(y) - y*) / sum(mask)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kpflow_numerics.training import CrossEntropy
+    >>> outputs, targets = np.zeros((1, 1, 4)), np.eye(4)[:1, np.newaxis]
+    >>> loss, error = CrossEntropy().value_and_output_error(outputs, targets, np.ones((1, 1)))
+    >>> round(loss / np.log(4), 6)
+    1.0
+    >>> error[0, 0]
+    array([-0.75,  0.25,  0.25,  0.25])
+    """
+
+    name: ClassVar[str] = "cross-entropy"
+
+    def check_targets(self, targets: FloatArray, mask: FloatArray) -> None:
+        """Refuse targets that are no probabilities at a step that counts; see :class:`Loss`."""
+        counted = targets[mask > 0]
+        sums = counted.sum(axis=-1, dtype=np.float64)
+        tolerance = default_tolerance(targets.dtype, targets.shape[-1])
+        if counted.min() < 0 or np.abs(sums - 1.0).max() > tolerance:
+            raise InputError(
+                "targets of the cross-entropy must be probabilities, which are not negative and "
+                f"add up to 1 at every step; they go down to {counted.min():g} and add up to "
+                f"{sums.min():g} to {sums.max():g}. Use one-hot targets, or MeanSquaredError."
+            )
+
+    def value_and_output_error(
+        self, outputs: FloatArray, targets: FloatArray, mask: FloatArray
+    ) -> tuple[float, FloatArray]:
+        """Return the loss and its derivative by the outputs; see :class:`Loss`."""
+        count = float(mask.sum(dtype=np.float64))
+        # Without the largest, no exponential overflows.
+        logits = outputs - outputs.max(axis=-1, keepdims=True)
+        probabilities = np.exp(logits)
+        totals = probabilities.sum(axis=-1, keepdims=True)
+        logits *= targets
+        of_steps = np.log(totals[..., 0]) - logits.sum(axis=-1)
+        value = float(np.multiply(mask, of_steps).sum(dtype=np.float64)) / count
+        probabilities /= totals
+        probabilities -= targets
+        probabilities *= (mask * outputs.dtype.type(1.0 / count))[..., np.newaxis]
+        return value, probabilities
+
+
+LOSSES: Mapping[str, type[Loss]] = MappingProxyType(
+    {loss.name: loss for loss in (MeanSquaredError, CrossEntropy)}
+)
+"""The class of each loss, by the name that tasks give."""
+
+
+def loss_of_task(task: Task) -> Loss:
+    """Return the loss that a task names.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+
+    Raises
+    ------
+    InputError
+        If there is no such loss.
+
+    Examples
+    --------
+    >>> import kpflow_numerics as kpf
+    >>> from kpflow_numerics.training import loss_of_task
+    >>> loss_of_task(kpf.MemoryPro()), loss_of_task(kpf.Characters())
+    (MeanSquaredError(), CrossEntropy())
+    """
+    return LOSSES[check_choice(task.loss_name, f"the loss of task {task.name!r}", LOSSES)]()
 
 
 def output_error(
@@ -214,15 +327,17 @@ def _weights_and_output_error(
             "mask must be non-negative, with at least one positive entry; its entries are from "
             f"{checked_mask.min():g} to {checked_mask.max():g}."
         )
+    checked_loss = check_loss(loss)
+    checked_loss.check_targets(wanted, checked_mask)
     outputs = apply_readout(weights, trajectory.hidden)
-    _, error = check_loss(loss).value_and_output_error(outputs, wanted, checked_mask)
+    _, error = checked_loss.value_and_output_error(outputs, wanted, checked_mask)
     return weights, error
 
 
-def check_loss(loss: Loss | None) -> Loss:
-    """Return `loss`, or the mean squared error for None."""
+def check_loss(loss: Loss | None, task: Task | None = None) -> Loss:
+    """Return `loss`, or for None that of the task, or without one the mean squared error."""
     if loss is None:
-        return MeanSquaredError()
+        return MeanSquaredError() if task is None else loss_of_task(task)
     if not isinstance(loss, Loss):
         raise InputTypeError(
             f"loss must be a loss of kpflow_numerics.training, such as MeanSquaredError(); got "

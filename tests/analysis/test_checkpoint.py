@@ -287,3 +287,18 @@ def test_bad_arguments_are_refused(options, error, match) -> None:
     given = {"params": case.params(), "batch": batch_of(case)} | options
     with pytest.raises(error, match=match):
         analyze_network(case.cell, given.pop("params"), given.pop("batch"), **given)
+
+
+def test_loss_and_interference_are_those_of_the_task() -> None:
+    task = kpf.Characters("abcd" * 30, n_steps=5)
+    cell, batch = kpf.VanillaRNN(4, 6), task.evaluation_batch(3)
+    params, readout = cell.init_params(rng=81), kpf.init_readout(6, 4, rng=82)
+    analysis = analyze_network(
+        cell, params, batch, task=task, readout=readout, interference="conditions",
+        recipes={}, spectra=(), quantities=(),
+    )  # fmt: skip
+    expected = kpf.loss_and_gradient(cell, params, readout, batch, kpf.CrossEntropy())
+    assert analysis.evaluation_loss == pytest.approx(expected.loss, rel=1e-12)
+    assert analysis.interference is not None
+    whole = sum(np.sum(array**2) for array in expected.params.values())
+    assert analysis.interference.matrix.sum() == pytest.approx(whole, rel=1e-10)

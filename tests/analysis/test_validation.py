@@ -60,6 +60,46 @@ def test_every_cell_passes(case: CellCase) -> None:
     assert report.notes == ()
 
 
+def cross_entropy(trajectory: kpf.Trajectory) -> dict[str, object]:
+    """Return the arguments of a loss on the probabilities of three classes."""
+    arguments = squared_loss(trajectory)
+    targets = np.abs(np.asarray(arguments["targets"]))
+    targets /= targets.sum(axis=2, keepdims=True)
+    return arguments | {"targets": targets, "loss": kpf.CrossEntropy()}
+
+
+@pytest.mark.parametrize("cell", [kpf.GRU(2, 4), kpf.LSTM(2, 4), kpf.VanillaRNN(2, 4)], ids=repr)
+def test_the_cross_entropy_passes(cell: Cell) -> None:
+    trajectory = CellCase(cell).trajectory()
+    report = kpf.validate(trajectory, rng=63, **cross_entropy(trajectory))
+    assert names(report.checks) == ALL
+    assert report.passed, str(report)
+
+
+def test_a_wrong_derivative_of_the_cross_entropy_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = kpf.CrossEntropy.value_and_output_error
+
+    def halved(self, outputs, targets, mask):
+        value, error = right(self, outputs, targets, mask)
+        return value, error / 2
+
+    trajectory = CellCase(kpf.GRU(2, 4)).trajectory()
+    monkeypatch.setattr(kpf.CrossEntropy, "value_and_output_error", halved)
+    report = kpf.validate(trajectory, rng=63, **cross_entropy(trajectory))
+    assert names(report.failed) == ("gradient against autograd",)
+
+
+def test_only_losses_that_can_be_differentiated_are_taken() -> None:
+    class Mine(kpf.MeanSquaredError):
+        pass
+
+    trajectory = CellCase(kpf.GRU(2, 4)).trajectory()
+    with pytest.raises(InputError, match=r"loss must be MeanSquaredError\(\) or CrossEntropy\(\)"):
+        kpf.validate(trajectory, **squared_loss(trajectory), loss=Mine())
+    with pytest.raises(InputError, match="loss needs targets and readout"):
+        kpf.validate(trajectory, loss=kpf.CrossEntropy())
+
+
 @pytest.mark.parametrize("case", SITE_CASES + OWN_CASES, ids=str)
 def test_a_random_linear_loss_stands_in_for_targets(case: CellCase) -> None:
     report = kpf.validate(case.trajectory(), rng=63)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kpflow_numerics.tasks import (
+    Characters,
     DelayAnti,
     DelayAntiOneHot,
     DelayPro,
@@ -41,6 +42,8 @@ TASK_CASES = {
     "low-rank-forecast short": LowRankForecast(
         n_latent=3, n_observed=8, n_embedded_inputs=6, n_embedded_outputs=5, n_steps=11, gain=2.0
     ),
+    "characters": Characters(noise_std=0.2),
+    "characters short": Characters("to be, or not to be? " * 7, n_steps=9, noise_std=0.3),
 }
 
 

@@ -438,3 +438,8 @@ def test_markup_is_escaped_once() -> None:
 
 def test_operators_are_explained_in_the_order_of_the_tables() -> None:
     assert list(OPERATORS) == ["K", "P", "NTK"]
+
+
+def test_a_text_among_the_settings_is_shown_by_its_beginning() -> None:
+    (entry,) = flatten({"task": {"text": "abcde" * 3000}})
+    assert entry == ("task.text", f"{'abcde' * 400} ... (15,000 characters)")

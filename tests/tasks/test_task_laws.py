@@ -12,8 +12,10 @@ import threadpoolctl
 
 from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.tasks import TASKS, FlipFlop, MemoryPro, MultiTask, task_from_config
+from kpflow_numerics.training import loss_of_task
 from tests.cases.tasks import TASK_CASES, assert_batches_equal, assert_white_noise
 
+WITHOUT_PERIODS = ("flip-flop", "low-rank-forecast", "characters")
 every_task = pytest.mark.parametrize("task", TASK_CASES.values(), ids=TASK_CASES)
 
 
@@ -48,7 +50,7 @@ def test_periods_follow_each_other_and_fill_the_trial(task):
         assert period.stop > period.start
         end = period.stop
     assert end in (0, task.n_steps)
-    assert (end == 0) == (task.name in ("flip-flop", "low-rank-forecast"))
+    assert (end == 0) == (task.name in WITHOUT_PERIODS)
 
 
 @every_task
@@ -156,7 +158,7 @@ def test_accuracy_is_one_on_targets_and_low_on_wrong_outputs(task, dtype):
 @every_task
 def test_accuracy_counts_trials_of_delayed_responses(task):
     if "response" not in task.periods:
-        assert task.name in ("flip-flop", "low-rank-forecast")
+        assert task.name in WITHOUT_PERIODS
         return
     batch = task.evaluation_batch(24)
     outputs = np.where(np.arange(24)[:, None, None] < 18, batch.targets, -batch.targets)
@@ -268,6 +270,7 @@ _MINIMA = {
         "system_seed": 0,
         "evaluation_seed": 0,
     },
+    "characters": {"n_steps": 1},
 }
 INTEGER_OPTIONS = [
     (name, option, minimum) for name in _MINIMA for option, minimum in _MINIMA[name].items()
@@ -281,6 +284,7 @@ REAL_OPTIONS = [
 
 def test_every_option_is_among_those_tested():
     tested = {(name, option) for name, option, *_ in [*INTEGER_OPTIONS, *REAL_OPTIONS]}
+    tested |= {("characters", "loss")}
     assert tested == {(name, option) for name in TASKS for option in TASKS[name]().to_dict()}
 
 
@@ -314,3 +318,10 @@ def test_a_trial_of_the_smallest_size(name):
     batch = tiny.sample(1, rng=12)
     assert batch.n_steps == tiny.n_steps <= 3
     assert tiny.accuracy(batch.targets, batch) == 1.0
+
+
+@every_task
+def test_the_loss_is_one_that_training_has(task):
+    loss_of_task(task).check_targets(
+        *[getattr(task.evaluation_batch(5), key) for key in ("targets", "mask")]
+    )

@@ -8,6 +8,8 @@ from typing import Any
 from ._html import element, table
 from ._section import Section, Subject
 
+_LONGEST = 2000
+
 
 def provenance_sections(subject: Subject) -> Iterator[Section]:
     """Yield the sections at the foot."""
@@ -23,4 +25,11 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", str(value)
+            yield f"{prefix}{name}", _beginning(str(value))
+
+
+def _beginning(text: str) -> str:
+    """Return a text, or the beginning of one that no table should hold."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]} ... ({len(text):,} characters)"

@@ -32,7 +32,7 @@ def what_was_trained(run: Any) -> str:
 def _facts(run: Any, last: NetworkAnalysis) -> Markup:
     facts: list[tuple[str, str, str]] = []
     if math.isfinite(last.evaluation_loss):
-        facts.append(("Evaluation loss", number(last.evaluation_loss), "mean squared error"))
+        facts.append(("Evaluation loss", number(last.evaluation_loss), _loss_in_words(run)))
     if math.isfinite(last.accuracy):
         facts.append(("Accuracy", f"{100 * last.accuracy:.3g} %", run.task.accuracy_meaning))
     for operator in OPERATORS:
@@ -55,6 +55,11 @@ def _facts(run: Any, last: NetworkAnalysis) -> Markup:
         for name, value, note in facts
     )
     return element("dl", *boxes, class_="facts")
+
+
+def _loss_in_words(run: Any) -> str:
+    name: str = run.task.loss_name
+    return name.replace("-", " ")
 
 
 def _in_words(run: Any, analyses: list[NetworkAnalysis], last: NetworkAnalysis) -> Markup:
