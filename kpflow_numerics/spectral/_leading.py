@@ -190,7 +190,7 @@ def _on_side(
             found.values,
             found.vectors,
             found.residual_norms,
-            tolerance=options.tolerance,
+            tolerance=_met_tolerance(found, options.tolerance, pairs.norm),
             norm=pairs.norm,
             rng=options.rng,
             n_products=options.certificate_products,
@@ -202,6 +202,13 @@ def _on_side(
         start = np.hstack([found.vectors, certificate.vectors, more])
         method = "block-krylov"
     return Leading(pairs, label, certificate, cost)
+
+
+def _met_tolerance(found: RitzPairs, tolerance: float, norm: float) -> float:
+    """Return what the pairs of a side meet, whose lifted vectors meet a smaller tolerance."""
+    if not found.converged or norm == 0:
+        return tolerance
+    return max(tolerance, float(np.max(found.residual_norms)) / norm)
 
 
 def _krylov_pairs(
@@ -228,6 +235,7 @@ def _krylov_pairs(
             rng=options.rng,
             max_products=max_products,
             capacity=capacity,
+            lifted=side.is_lifted,
             enough=options.enough,
         )
         flops = 4.0 * side.n * capacity * found.used

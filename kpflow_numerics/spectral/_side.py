@@ -38,6 +38,11 @@ class Side:
     lift: Callable[[FloatArray], FloatArray]
     lower: Callable[[FloatArray], FloatArray]
 
+    @property
+    def is_lifted(self) -> bool:
+        """Whether this is the other side than the view's."""
+        return self.lift is not _same
+
 
 def given_side(view: SpectralView) -> Side:
     """Return the side that the view itself is on."""
