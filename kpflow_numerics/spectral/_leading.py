@@ -14,6 +14,7 @@ from .._validation import check_array, check_choice, check_integer, check_real, 
 from ..results import Cost
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, check_max_memory, dense_memory
 from ._finish import Pairs, certify, rayleigh_ritz
+from ._refined import refined_lanczos
 from ._side import Side, given_side, smaller_side
 from ._view import SpectralView
 from .arpack import arpack_vectors, lanczos_vectors
@@ -24,6 +25,11 @@ from .dense import dense_pairs
 from .gram import gram_pairs
 from .lanczos import lanczos, lanczos_capacity
 from .lobpcg import lobpcg_block, lobpcg_vectors
+
+FINEST_REFINED = 1e-9
+"""Down to this tolerance Lanczos runs in ``float32`` where it can. A correction takes a block of
+products and makes residuals some 30 times smaller: below, they cost more than ``float32`` saves.
+"""
 
 _PRODUCTS_A_PAIR = 20
 
@@ -155,16 +161,68 @@ def _certificate(view: SpectralView, pairs: Pairs, options: Options) -> Certific
 
 
 def _certified_krylov(view: SpectralView, options: Options, method: str) -> Leading:
+    """Run a Krylov iteration, and others from what it found where that does not suffice."""
+    if method == "lanczos" and options.start is None and _refinable(view, options):
+        coarse = view.twin("coarse")
+        if coarse is not None:
+            return _refined_or_whole(view, coarse, options)
+    return _of_whole_precision(view, options, method)
+
+
+def _refinable(view: SpectralView, options: Options) -> bool:
+    """Whether a tolerance is asked for, and a number of pairs, that refinement may serve."""
+    fixed = options.enough is None
+    return fixed and view.dtype == np.float64 and options.tolerance >= FINEST_REFINED
+
+
+def _refined_or_whole(view: SpectralView, coarse: SpectralView, options: Options) -> Leading:
+    """Refine what Lanczos finds in ``float32``; go on in ``float64`` where that does not suffice.
+
+    Lanczos finds one copy of a repeated eigenvalue, in either precision. Where the certificate sees
+    that another is missing, blocks bring the rest.
+    """
+    before = view.n_matvecs
+    found = refined_lanczos(
+        view,
+        coarse,
+        options.k,
+        tolerance=options.tolerance,
+        rng=options.rng,
+        max_products=options.max_products,
+        max_memory=options.max_memory,
+    )
+    remaining = options.max_products - (view.n_matvecs - before)
+    if found is None:
+        remaining = max(remaining, options.k)
+        rest = dataclasses.replace(options, max_products=remaining)
+        return _of_whole_precision(view, rest, "lanczos")
+    pairs, cost = found
+    certificate = _certificate(view, pairs, options)
+    first = Leading(pairs, "lanczos, float32, refined", certificate, cost)
+    good = first.no_larger_left and pairs.meet(options.k, options.tolerance)
+    if good or remaining < options.k + BLOCK_COLUMNS:
+        return first
+    start = [pairs.vectors]
+    if certificate is not None and not certificate.complete:
+        # A block of random columns brings that many copies of a repeated eigenvalue at once.
+        start += [certificate.vectors, view.random_block(BLOCK_COLUMNS, options.rng)]
+    again = dataclasses.replace(options, start=np.hstack(start), max_products=remaining)
+    last = _of_whole_precision(view, again, "block-krylov")
+    return dataclasses.replace(last, method=f"{first.method}, {last.method}")
+
+
+def _of_whole_precision(view: SpectralView, options: Options, method: str) -> Leading:
     """Run a Krylov iteration on the smaller side, and on the given one where that does not suffice.
 
     Vectors of eigenvalues near zero are lost on the way back from the smaller side.
     """
+    before = view.n_matvecs
     side = smaller_side(view)
     found = _on_side(view, side, options, method, options.max_products)
     n_pairs = max(options.k, len(found.pairs.values))
     if side.n == view.n or found.pairs.meet(n_pairs, options.tolerance):
         return found
-    remaining = options.max_products - view.n_matvecs
+    remaining = options.max_products - (view.n_matvecs - before)
     if remaining < options.k + BLOCK_COLUMNS:
         return found
     start = dataclasses.replace(options, start=found.pairs.vectors)
@@ -226,7 +284,7 @@ def _krylov_pairs(
     tolerance = 0.5 * options.tolerance
     if method == "lanczos" and start is None:
         capacity = lanczos_capacity(side.n, k, view.dtype, options.max_memory)
-        found = lanczos(
+        found, _ = lanczos(
             side.apply,
             side.n,
             k,
@@ -235,7 +293,7 @@ def _krylov_pairs(
             rng=options.rng,
             max_products=max_products,
             capacity=capacity,
-            lifted=side.is_lifted,
+            lifted=side.factor is not None,
             enough=options.enough,
         )
         flops = 4.0 * side.n * capacity * found.used

@@ -114,7 +114,7 @@ def completeness_certificate(
         decided = value > threshold or value + residual <= threshold
         return used >= n_products and decided
 
-    found = lanczos(
+    found, _ = lanczos(
         apply,
         n,
         1,

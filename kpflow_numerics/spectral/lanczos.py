@@ -135,6 +135,10 @@ class LanczosBasis:
         share: FloatArray = np.sqrt(next_entry / np.maximum(values, next_entry))
         return share
 
+    def parts(self, vectors: FloatArray) -> FloatArray:
+        """Return the coefficients of the projections of vectors onto the basis."""
+        return self._vectors[:, : self.size].T @ vectors
+
     def combine(self, coefficients: FloatArray) -> FloatArray:
         """Return combinations of the basis."""
         weights = np.ascontiguousarray(coefficients, dtype=self._vectors.dtype)
@@ -248,7 +252,7 @@ def lanczos(
     lifted: bool = False,
     stop: Callable[[float, float, int], bool] | None = None,
     enough: Callable[[FloatArray], int] | None = None,
-) -> RitzPairs:
+) -> tuple[RitzPairs, LanczosBasis]:
     """Find k leading eigenpairs of a self-adjoint operator, one of each repeated eigenvalue.
 
     Parameters
@@ -267,9 +271,10 @@ def lanczos(
 
     Returns
     -------
-    RitzPairs
-        Of length k, as `enough` had it last, or shorter where the products did not suffice. The
-        residual norms come from the recurrence; they are of the pairs returned, lifted or not.
+    tuple of RitzPairs and LanczosBasis
+        The pairs, of length k, as `enough` had it last, or shorter where the products did not
+        suffice; their residual norms come from the recurrence, and are of these pairs, lifted or
+        not. And the basis at the end.
 
     Notes
     -----
@@ -323,7 +328,8 @@ def lanczos(
     count = min(k, basis.size)
     converged = bool(count == k and np.all(asked[:count] <= limit))
     vectors = basis.combine(coefficients[:, :count])
-    return RitzPairs(values[:count].copy(), vectors, norms[:count].copy(), converged, used)
+    pairs = RitzPairs(values[:count].copy(), vectors, norms[:count].copy(), converged, used)
+    return pairs, basis
 
 
 def _norm(vector: FloatArray) -> float:

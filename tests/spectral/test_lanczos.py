@@ -25,7 +25,7 @@ def run(matrix, k, *, seed=5, capacity=80, tolerance=None, **others):
 
     tolerance = np.finfo(matrix.dtype).eps ** (2 / 3) if tolerance is None else tolerance
     settings = {"max_products": 4000, "rng": np.random.default_rng(seed), **others}
-    found = lanczos(
+    found, _ = lanczos(
         apply,
         len(matrix),
         k,
