@@ -20,7 +20,7 @@ from ._view import SpectralView
 from .arpack import arpack_vectors, lanczos_vectors
 from .block_diagonal import block_diagonal_pairs, n_diagonal_blocks
 from .block_krylov import BLOCK_COLUMNS, RitzPairs, basis_capacity, block_krylov
-from .certificate import Certificate, completeness_certificate
+from .certificate import Certificate, completeness_certificate, single_precision_certificate
 from .dense import dense_pairs
 from .gram import gram_pairs
 from .lanczos import lanczos, lanczos_capacity
@@ -197,7 +197,7 @@ def _refined_or_whole(view: SpectralView, coarse: SpectralView, options: Options
         rest = dataclasses.replace(options, max_products=remaining)
         return _of_whole_precision(view, rest, "lanczos")
     pairs, cost = found
-    certificate = _certificate(view, pairs, options)
+    certificate = _in_single_precision(view, pairs, options) or _certificate(view, pairs, options)
     first = Leading(pairs, "lanczos, float32, refined", certificate, cost)
     good = first.no_larger_left and pairs.meet(options.k, options.tolerance)
     if good or remaining < options.k + BLOCK_COLUMNS:
@@ -208,7 +208,23 @@ def _refined_or_whole(view: SpectralView, coarse: SpectralView, options: Options
         start += [certificate.vectors, view.random_block(BLOCK_COLUMNS, options.rng)]
     again = dataclasses.replace(options, start=np.hstack(start), max_products=remaining)
     last = _of_whole_precision(view, again, "block-krylov")
-    return dataclasses.replace(last, method=f"{first.method}, {last.method}")
+    both = None if last.cost is None else _joined(cost, last.cost)
+    return dataclasses.replace(last, method=f"{first.method}, {last.method}", cost=both)
+
+
+def _in_single_precision(view: SpectralView, pairs: Pairs, options: Options) -> Certificate | None:
+    """Return the certificate if products in ``float32`` can give it."""
+    single = view.twin("astype", np.float32)
+    if single is None:
+        return None
+    return single_precision_certificate(
+        single.apply,
+        pairs.values,
+        pairs.vectors,
+        norm=pairs.norm,
+        rng=options.rng,
+        n_products=options.certificate_products,
+    )
 
 
 def _of_whole_precision(view: SpectralView, options: Options, method: str) -> Leading:
@@ -239,7 +255,7 @@ def _on_side(
     label, cost = method, Cost(0.0, 0.0)
     while True:
         found, used_cost = _krylov_pairs(view, side, options, method, k, remaining, start)
-        cost = Cost(cost.flops + used_cost.flops, max(cost.memory_bytes, used_cost.memory_bytes))
+        cost = _joined(cost, used_cost)
         k = max(k, len(found.values))
         remaining -= found.used
         pairs = rayleigh_ritz(view, side.lift(found.vectors))
@@ -260,6 +276,11 @@ def _on_side(
         start = np.hstack([found.vectors, certificate.vectors, more])
         method = "block-krylov"
     return Leading(pairs, label, certificate, cost)
+
+
+def _joined(first: Cost, then: Cost) -> Cost:
+    """Return what two computations take, one after the other."""
+    return Cost(first.flops + then.flops, max(first.memory_bytes, then.memory_bytes))
 
 
 def _met_tolerance(found: RitzPairs, tolerance: float, norm: float) -> float:
