@@ -13,6 +13,9 @@ from .cells.parameters import ParameterLayout
 from .cells.sites import Segment, SiteGroup, WeightSites
 from .linearization import Linearization, SiteLinearization
 
+COARSE_TOLERANCE = 1e-6
+"""Of the compression of a coarse linearisation."""
+
 
 class CompressedLinearization(SiteLinearization):
     """A linearisation whose weight sites multiply a few combinations of their features.
@@ -124,6 +127,18 @@ def compress_core(linearization: Linearization, tolerance: float = 1e-8) -> Comp
             f"{type(linearization).__name__}."
         )
     return CompressedLinearization(linearization, tolerance)
+
+
+def coarse_linearization(linearization: Linearization) -> Linearization:
+    """Return the linearisation in ``float32``, its core compressed where there are weight sites.
+
+    Features whose share of ``X X*`` is below `COARSE_TOLERANCE`, some ten roundings of
+    ``float32``, are left out.
+    """
+    single = linearization.astype(np.float32)
+    if single.weight_sites is None:
+        return single
+    return compress_core(single, COARSE_TOLERANCE)
 
 
 def _compressed_group(group: SiteGroup, place: int, tolerance: float) -> SiteGroup:

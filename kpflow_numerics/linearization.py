@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 
 import numpy as np
 
-from ._typing import FloatArray
+from ._typing import DTypeLike, FloatArray
 from ._validation import InputTypeError, MemoryLimitError
 from .cells.base import Cell, LocalDerivatives, SiteCell, StructuredCell
 from .cells.low_rank_sites import LowRankSites
@@ -70,6 +71,10 @@ class Linearization(ABC):
     def low_rank_sites(self) -> LowRankSites | None:
         """The structure of a cell with factored recurrent weights: K's closed forms for it."""
         return None
+
+    def astype(self, dtype: DTypeLike) -> Linearization:
+        """Return the linearisation along the same trajectory in another precision."""
+        return linearize(self.trajectory.astype(dtype))
 
     @abstractmethod
     def state_jvp(self, block: FloatArray) -> FloatArray:
@@ -210,6 +215,13 @@ class SiteLinearization(StructuredLinearization):
     def weight_sites(self) -> WeightSites:
         """The cell's weight sites."""
         return self._sites
+
+    def astype(self, dtype: DTypeLike) -> SiteLinearization:
+        """Return the linearisation with every number rounded to another precision."""
+        cast = copy.copy(self)
+        cast.trajectory = self.trajectory.astype(dtype)
+        cast._sites = cast._derivatives = self._sites.astype(dtype)
+        return cast
 
 
 class GenericLinearization(Linearization):

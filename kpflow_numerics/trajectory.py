@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ._typing import ArrayLike, FloatArray, Params, ParamsLike
+from ._typing import ArrayLike, DTypeLike, FloatArray, Params, ParamsLike
 from ._validation import InputError, InputTypeError, check_array
 from .cells.base import Cell
 
@@ -62,6 +62,19 @@ class Trajectory:
     def hidden(self) -> FloatArray:
         """What a readout sees, shape ``(B, T, H)``: for an LSTM the ``h`` half of the state."""
         return self.states[..., : self.cell.n_units]
+
+    def astype(self, dtype: DTypeLike) -> Trajectory:
+        """Return the trajectory with every number rounded to another precision.
+
+        What the cell kept of its steps is left out.
+        """
+        return Trajectory(
+            self.cell,
+            {name: array.astype(dtype) for name, array in self.params.items()},
+            self.inputs.astype(dtype),
+            self.h0.astype(dtype),
+            self.states.astype(dtype),
+        )
 
     @cached_property
     def previous(self) -> FloatArray:

@@ -145,3 +145,17 @@ def test_one_line_for_people() -> None:
     assert repr(lin) == f"SiteLinearization({of_states}"
     assert repr(lin.trajectory) == f"Trajectory({of_states}"
     assert repr(kpf.compress_core(lin, 0.5)).startswith("CompressedLinearization(GRU(")
+
+
+@pytest.mark.parametrize("case", [*CELL_CASES, OWN_CASES[0]], ids=str)
+def test_another_precision_is_the_same_network_rounded(case: CellCase) -> None:
+    lin = case.linearization()
+    single = lin.astype(np.float32)
+    assert type(single) is type(lin)
+    assert single.dtype == single.trajectory.previous.dtype == np.float32
+    assert lin.dtype == np.float64
+    np.testing.assert_array_equal(single.trajectory.states, lin.trajectory.states.astype("f4"))
+    block = np.random.default_rng(5).standard_normal((*lin.dims, 3))
+    for name in STATE_PRODUCTS:
+        found, whole = getattr(single, name)(block.astype("f4")), getattr(lin, name)(block)
+        assert_close(found, whole, np.float32, 10 * block.size)

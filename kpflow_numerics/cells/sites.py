@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from .._threads import kernel_threads, share_rows
-from .._typing import FloatArray, Params
+from .._typing import DTypeLike, FloatArray, Params
 from .._validation import check_choice
 from ..kernels import propagation
 from ..kernels import sites as site_kernels
@@ -121,6 +121,19 @@ class WeightSites:
         shared = {id(_owner(group.features)): _owner(group.features) for group in self.groups}
         parts = (group.features for group in self.groups if not group.features.flags.c_contiguous)
         return total + sum(a.nbytes for a in shared.values()) + sum(a.nbytes for a in parts)
+
+    def astype(self, dtype: DTypeLike) -> WeightSites:
+        """Return the local derivatives with every number rounded to another precision."""
+        return replace(
+            self,
+            gains=self.gains.astype(dtype),
+            carry=self.carry.astype(dtype),
+            inner=None if self.inner is None else self.inner.astype(dtype),
+            recurrent_weight=self.recurrent_weight.astype(dtype),
+            groups=tuple(
+                replace(group, features=group.features.astype(dtype)) for group in self.groups
+            ),
+        )
 
     @property
     def n_units(self) -> int:

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from .._typing import DTypeLike, FloatArray
 from .._validation import InputError, InputTypeError, MemoryLimitError
+from ..core_compression import coarse_linearization
 from ..linearization import Linearization
 from ..results import Cost
 
@@ -96,6 +97,39 @@ class StructuredOperator(LinearOperator, ABC):
                 "Apply it to the real and imaginary parts."
             )
         return np.ascontiguousarray(array, dtype=self.dtype).reshape(*axes, -1)
+
+    def astype(self, dtype: DTypeLike) -> StructuredOperator | None:
+        """Return the operator in another precision: every number that it is made of, rounded.
+
+        Parameters
+        ----------
+        dtype : dtype_like
+            ``float64`` or ``float32``.
+
+        Returns
+        -------
+        StructuredOperator or None
+            None where the operator cannot be made again along another linearisation.
+        """
+        linearization = getattr(self, "linearization", None)
+        return None if linearization is None else self._along(linearization.astype(dtype))
+
+    def coarse(self) -> StructuredOperator | None:
+        """Return a cheaper operator near this, for solvers that refine what they find with it.
+
+        Returns
+        -------
+        StructuredOperator or None
+            In ``float32``, of a cell with weight sites also with the features of each site cut to
+            what ``float32`` resolves, see :func:`kpflow_numerics.compress_core`; what acts on
+            parameters then acts on fewer. None as for :meth:`astype`.
+        """
+        linearization = getattr(self, "linearization", None)
+        return None if linearization is None else self._along(coarse_linearization(linearization))
+
+    def _along(self, linearization: Linearization) -> StructuredOperator | None:  # noqa: ARG002
+        """Return the same operator along another linearisation of the trajectory, or None."""
+        return None
 
     def product_cost(self, k: int = 1) -> Cost | None:  # noqa: ARG002
         """Return what one product, or one adjoint product, with a block of `k` columns takes.

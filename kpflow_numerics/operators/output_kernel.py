@@ -94,6 +94,9 @@ class OutputKernel(StructuredOperator):
             self.linearization, self._map.readout, parameters=self._map.parameters
         )
 
+    def _along(self, linearization: Linearization) -> OutputKernel:
+        return OutputKernel(linearization, self._map.readout, parameters=self._map.parameters)
+
     def _apply_block(self, block: FloatArray) -> FloatArray:
         moved = self._map.outputs(self._moved_states(block))
         if self._map.counts:

@@ -88,6 +88,9 @@ class OutputSensitivity(StructuredOperator):
 
         return OutputKernel(self.linearization, self._map.readout, parameters=self.parameters)
 
+    def _along(self, linearization: Linearization) -> OutputSensitivity:
+        return OutputSensitivity(linearization, self._map.readout, parameters=self._map.parameters)
+
     def _apply_block(self, block: FloatArray) -> FloatArray:
         linearization, n_own = self.linearization, self.linearization.n_parameters
         moved = self._map.outputs(

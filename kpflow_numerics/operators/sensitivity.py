@@ -50,6 +50,9 @@ class Sensitivity(StructuredOperator):
 
         return TangentKernel(self.linearization)
 
+    def _along(self, linearization: Linearization) -> Sensitivity:
+        return Sensitivity(linearization)
+
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.propagate(self.linearization.param_jvp(block), overwrite=True)
 

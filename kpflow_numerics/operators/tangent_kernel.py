@@ -63,6 +63,9 @@ class TangentKernel(StructuredOperator):
         """The operator ``S`` of which this is the Gram operator."""
         return Sensitivity(self.linearization)
 
+    def _along(self, linearization: Linearization) -> TangentKernel:
+        return TangentKernel(linearization)
+
     def _apply_block(self, block: FloatArray) -> FloatArray:
         linearization = self.linearization
         adjoint = linearization.propagate_adjoint(block)

@@ -14,16 +14,22 @@ from .._validation import check_array, check_choice, check_integer, check_real, 
 from ..results import Cost
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, check_max_memory, dense_memory
 from ._finish import Pairs, certify, rayleigh_ritz
+from ._refined import refined_lanczos
 from ._side import Side, given_side, smaller_side
 from ._view import SpectralView
 from .arpack import arpack_vectors, lanczos_vectors
 from .block_diagonal import block_diagonal_pairs, n_diagonal_blocks
 from .block_krylov import BLOCK_COLUMNS, RitzPairs, basis_capacity, block_krylov
-from .certificate import Certificate, completeness_certificate
+from .certificate import Certificate, completeness_certificate, single_precision_certificate
 from .dense import dense_pairs
 from .gram import gram_pairs
 from .lanczos import lanczos, lanczos_capacity
 from .lobpcg import lobpcg_block, lobpcg_vectors
+
+FINEST_REFINED = 1e-9
+"""Down to this tolerance Lanczos runs in ``float32`` where it can. A correction takes a block of
+products and makes residuals some 30 times smaller: below, they cost more than ``float32`` saves.
+"""
 
 _PRODUCTS_A_PAIR = 20
 
@@ -155,16 +161,84 @@ def _certificate(view: SpectralView, pairs: Pairs, options: Options) -> Certific
 
 
 def _certified_krylov(view: SpectralView, options: Options, method: str) -> Leading:
+    """Run a Krylov iteration, and others from what it found where that does not suffice."""
+    if method == "lanczos" and options.start is None and _refinable(view, options):
+        coarse = view.twin("coarse")
+        if coarse is not None:
+            return _refined_or_whole(view, coarse, options)
+    return _of_whole_precision(view, options, method)
+
+
+def _refinable(view: SpectralView, options: Options) -> bool:
+    """Whether a tolerance is asked for, and a number of pairs, that refinement may serve."""
+    fixed = options.enough is None
+    return fixed and view.dtype == np.float64 and options.tolerance >= FINEST_REFINED
+
+
+def _refined_or_whole(view: SpectralView, coarse: SpectralView, options: Options) -> Leading:
+    """Refine what Lanczos finds in ``float32``; go on in ``float64`` where that does not suffice.
+
+    Lanczos finds one copy of a repeated eigenvalue, in either precision. Where the certificate sees
+    that another is missing, blocks bring the rest.
+    """
+    before = view.n_matvecs
+    found = refined_lanczos(
+        view,
+        coarse,
+        options.k,
+        tolerance=options.tolerance,
+        rng=options.rng,
+        max_products=options.max_products,
+        max_memory=options.max_memory,
+    )
+    remaining = options.max_products - (view.n_matvecs - before)
+    if found is None:
+        remaining = max(remaining, options.k)
+        rest = dataclasses.replace(options, max_products=remaining)
+        return _of_whole_precision(view, rest, "lanczos")
+    pairs, cost = found
+    certificate = _in_single_precision(view, pairs, options) or _certificate(view, pairs, options)
+    first = Leading(pairs, "lanczos, float32, refined", certificate, cost)
+    good = first.no_larger_left and pairs.meet(options.k, options.tolerance)
+    if good or remaining < options.k + BLOCK_COLUMNS:
+        return first
+    start = [pairs.vectors]
+    if certificate is not None and not certificate.complete:
+        # A block of random columns brings that many copies of a repeated eigenvalue at once.
+        start += [certificate.vectors, view.random_block(BLOCK_COLUMNS, options.rng)]
+    again = dataclasses.replace(options, start=np.hstack(start), max_products=remaining)
+    last = _of_whole_precision(view, again, "block-krylov")
+    both = None if last.cost is None else _joined(cost, last.cost)
+    return dataclasses.replace(last, method=f"{first.method}, {last.method}", cost=both)
+
+
+def _in_single_precision(view: SpectralView, pairs: Pairs, options: Options) -> Certificate | None:
+    """Return the certificate if products in ``float32`` can give it."""
+    single = view.twin("astype", np.float32)
+    if single is None:
+        return None
+    return single_precision_certificate(
+        single.apply,
+        pairs.values,
+        pairs.vectors,
+        norm=pairs.norm,
+        rng=options.rng,
+        n_products=options.certificate_products,
+    )
+
+
+def _of_whole_precision(view: SpectralView, options: Options, method: str) -> Leading:
     """Run a Krylov iteration on the smaller side, and on the given one where that does not suffice.
 
     Vectors of eigenvalues near zero are lost on the way back from the smaller side.
     """
+    before = view.n_matvecs
     side = smaller_side(view)
     found = _on_side(view, side, options, method, options.max_products)
     n_pairs = max(options.k, len(found.pairs.values))
     if side.n == view.n or found.pairs.meet(n_pairs, options.tolerance):
         return found
-    remaining = options.max_products - view.n_matvecs
+    remaining = options.max_products - (view.n_matvecs - before)
     if remaining < options.k + BLOCK_COLUMNS:
         return found
     start = dataclasses.replace(options, start=found.pairs.vectors)
@@ -181,7 +255,7 @@ def _on_side(
     label, cost = method, Cost(0.0, 0.0)
     while True:
         found, used_cost = _krylov_pairs(view, side, options, method, k, remaining, start)
-        cost = Cost(cost.flops + used_cost.flops, max(cost.memory_bytes, used_cost.memory_bytes))
+        cost = _joined(cost, used_cost)
         k = max(k, len(found.values))
         remaining -= found.used
         pairs = rayleigh_ritz(view, side.lift(found.vectors))
@@ -190,7 +264,7 @@ def _on_side(
             found.values,
             found.vectors,
             found.residual_norms,
-            tolerance=options.tolerance,
+            tolerance=_met_tolerance(found, options.tolerance, pairs.norm),
             norm=pairs.norm,
             rng=options.rng,
             n_products=options.certificate_products,
@@ -202,6 +276,18 @@ def _on_side(
         start = np.hstack([found.vectors, certificate.vectors, more])
         method = "block-krylov"
     return Leading(pairs, label, certificate, cost)
+
+
+def _joined(first: Cost, then: Cost) -> Cost:
+    """Return what two computations take, one after the other."""
+    return Cost(first.flops + then.flops, max(first.memory_bytes, then.memory_bytes))
+
+
+def _met_tolerance(found: RitzPairs, tolerance: float, norm: float) -> float:
+    """Return what the pairs of a side meet, whose lifted vectors meet a smaller tolerance."""
+    if not found.converged or norm == 0:
+        return tolerance
+    return max(tolerance, float(np.max(found.residual_norms)) / norm)
 
 
 def _krylov_pairs(
@@ -219,7 +305,7 @@ def _krylov_pairs(
     tolerance = 0.5 * options.tolerance
     if method == "lanczos" and start is None:
         capacity = lanczos_capacity(side.n, k, view.dtype, options.max_memory)
-        found = lanczos(
+        found, _ = lanczos(
             side.apply,
             side.n,
             k,
@@ -228,6 +314,7 @@ def _krylov_pairs(
             rng=options.rng,
             max_products=max_products,
             capacity=capacity,
+            lifted=side.factor is not None,
             enough=options.enough,
         )
         flops = 4.0 * side.n * capacity * found.used

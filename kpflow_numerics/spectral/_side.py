@@ -26,22 +26,36 @@ class Side:
         Its product with a block ``(n, b)``.
     n_products : int
         Counted products that a column takes.
-    lift : callable
-        Makes eigenvectors of the view, not normalised, of eigenvectors of this.
-    lower : callable
-        Makes starting vectors for this of vectors of the view's size.
+    factor : CountedOperator or None
+        L with ``L* L`` equal to this operator and ``L L*`` to that of the view; None where the
+        side is the view's own.
     """
 
     n: int
     apply: Callable[[FloatArray], FloatArray]
     n_products: int
-    lift: Callable[[FloatArray], FloatArray]
-    lower: Callable[[FloatArray], FloatArray]
+    factor: CountedOperator | None = None
+
+    def raised(self, vectors: FloatArray) -> FloatArray:
+        """Return ``L V``, of the view's size."""
+        return vectors if self.factor is None else self.factor.matmat(vectors)
+
+    def lower(self, vectors: FloatArray) -> FloatArray:
+        """Return ``L* V``, of this side's size: what an iteration here may start from."""
+        return vectors if self.factor is None else self.factor.rmatmat(vectors)
+
+    def lift(self, vectors: FloatArray) -> FloatArray:
+        """Return eigenvectors of the view for eigenvectors of this, of norm one if not zero."""
+        if self.factor is None:
+            return vectors
+        images = self.raised(vectors)
+        sizes = np.linalg.norm(images, axis=0)
+        return images / np.where(sizes > 0, sizes, 1)
 
 
 def given_side(view: SpectralView) -> Side:
     """Return the side that the view itself is on."""
-    return Side(view.n, view.apply, 1 if view.self_adjoint else 2, _same, _same)
+    return Side(view.n, view.apply, 1 if view.self_adjoint else 2)
 
 
 def smaller_side(view: SpectralView) -> Side:
@@ -54,13 +68,4 @@ def smaller_side(view: SpectralView) -> Side:
     def apply(X: FloatArray) -> FloatArray:
         return known.rmatmat(known.matmat(X))
 
-    def lift(vectors: FloatArray) -> FloatArray:
-        images = known.matmat(vectors)
-        sizes = np.linalg.norm(images, axis=0)
-        return images / np.where(sizes > 0, sizes, 1)
-
-    return Side(known.shape[1], apply, 2, lift, known.rmatmat)
-
-
-def _same(vectors: FloatArray) -> FloatArray:
-    return vectors
+    return Side(known.shape[1], apply, 2, known)

@@ -243,6 +243,31 @@ class SpectralView:
             return ask_exact(source, quantity, *arguments, max_memory=max_memory, required=True)
         return None
 
+    def twin(self, maker: str, *arguments: Any) -> SpectralView | None:
+        """Return a view of another operator that this one makes of itself.
+
+        Parameters
+        ----------
+        maker : str
+            A method of the operator: ``"coarse"`` or ``"astype"``.
+        *arguments
+            Of the method.
+
+        Returns
+        -------
+        SpectralView or None
+            Its products are counted together with these. None where the operator has no such
+            method, or the method gives none.
+        """
+        make = getattr(self.operator, maker, None)
+        if make is None:
+            return None
+        with np.errstate(over="ignore"):
+            other = make(*arguments)
+        if other is None:
+            return None
+        return SpectralView(other, self_adjoint=self.self_adjoint, counter=self._counter)
+
     def counted(self, operator: Any) -> CountedOperator:
         """Return another operator whose products are counted together with these."""
         return CountedOperator(operator, self._counter)

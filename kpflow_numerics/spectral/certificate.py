@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import FloatArray
+from .._validation import InputError
 from ..testing import default_tolerance
 from .lanczos import lanczos
 
@@ -114,7 +115,7 @@ def completeness_certificate(
         decided = value > threshold or value + residual <= threshold
         return used >= n_products and decided
 
-    found = lanczos(
+    found, _ = lanczos(
         apply,
         n,
         1,
@@ -129,3 +130,65 @@ def completeness_certificate(
     )
     value = float(found.values[0])
     return Certificate(not value > threshold, value, threshold, found.vectors)
+
+
+def single_precision_certificate(
+    apply: Callable[[FloatArray], FloatArray],
+    values: FloatArray,
+    vectors: FloatArray,
+    *,
+    norm: float,
+    rng: np.random.Generator,
+    n_products: int = CERTIFICATE_PRODUCTS,
+) -> Certificate | None:
+    """Look for an eigenvalue left out with products in ``float32``, where these can tell.
+
+    Parameters
+    ----------
+    apply : callable
+        Product of the operator in ``float32``, of nothing else than itself rounded: what a coarse
+        operator lacks, its certificate would not see.
+    values, vectors, norm, rng, n_products
+        As for :func:`completeness_certificate`.
+
+    Returns
+    -------
+    Certificate or None
+        Complete, where the largest eigenvalue outside the vectors lies below the smallest inside
+        by more than its residual and what ``float32`` may be wrong by. Otherwise None: the
+        certificate in full precision must decide.
+
+    Notes
+    -----
+    A Ritz value adds up the rounding of as many products as there were. The allowance is 50
+    roundings of each.
+    """
+    n, k = vectors.shape
+    if k == n:
+        return None
+    rounding = default_tolerance(np.float32, (2 * n_products) ** 2) * norm
+    threshold = float(np.min(values)) - rounding
+
+    def stop(value: float, residual: float, used: int) -> bool:
+        return value > threshold or (used >= n_products and value + residual <= threshold)
+
+    try:
+        found, _ = lanczos(
+            apply,
+            n,
+            1,
+            np.dtype(np.float32),
+            tolerance=float(np.finfo(np.float32).eps),
+            rng=rng,
+            max_products=2 * n_products,
+            capacity=2 * n_products,
+            deflated=vectors.astype(np.float32),
+            norm=norm,
+            stop=stop,
+        )
+    except InputError:
+        return None
+    value = float(found.values[0])
+    if value + float(found.residual_norms[0]) > threshold:
+        return None
+    return Certificate(True, value, threshold, found.vectors)

@@ -28,6 +28,8 @@ from .block_krylov import Progress, RitzPairs
 _ROWS = 32_768
 _MOST_PASSES = 4
 _SPARE = 8
+_PATIENCE = 12
+_SHARE_OF_THE_WAY = 0.7
 
 
 class LanczosBasis:
@@ -119,6 +121,24 @@ class LanczosBasis:
         residual_norms = np.abs(self._quotient[m, m - 1] * coefficients[-1])
         return values[::-1], coefficients[:, ::-1], residual_norms[::-1]
 
+    def lifted_share(self, values: FloatArray) -> FloatArray:
+        """Return what is left of the residual norms of Ritz pairs when ``A = S* S`` is left by S.
+
+        The residual of ``(theta, x)`` is a multiple of the next vector q, and that of the vector
+        ``S x / sqrt(theta)`` of ``S S*`` the same multiple of ``S q / sqrt(theta)``, where
+        ``|S q|^2 = q* A q`` is the next diagonal entry of ``Q* A Q``. The largest of the last few
+        stands for it.
+        """
+        next_entry = float(np.max(np.diagonal(self._quotient)[max(0, self.size - 3) : self.size]))
+        if next_entry <= 0:
+            return np.ones_like(values)
+        share: FloatArray = np.sqrt(next_entry / np.maximum(values, next_entry))
+        return share
+
+    def parts(self, vectors: FloatArray) -> FloatArray:
+        """Return the coefficients of the projections of vectors onto the basis."""
+        return self._vectors[:, : self.size].T @ vectors
+
     def combine(self, coefficients: FloatArray) -> FloatArray:
         """Return combinations of the basis."""
         weights = np.ascontiguousarray(coefficients, dtype=self._vectors.dtype)
@@ -180,6 +200,23 @@ class LanczosBasis:
         self._orthogonalise_next = True
 
 
+class Course:
+    """When to look for convergence: an eigenproblem of the basis' size each time."""
+
+    def __init__(self) -> None:
+        self._size, self._worst = 0, math.nan
+
+    def until_next_test(self, size: int, worst: float, limit: float) -> int:
+        """Return how many products to make first, from the course of the largest residual."""
+        most = max(1, size // _PATIENCE)
+        steps = most
+        if limit < worst < self._worst:
+            rate = math.log(self._worst / worst) / (size - self._size)
+            steps = min(most, int(_SHARE_OF_THE_WAY * math.log(worst / limit) / rate))
+        self._size, self._worst = size, worst
+        return max(1, steps)
+
+
 def lanczos_capacity(n: int, k: int, dtype: np.dtype[Any], max_memory: float) -> int:
     """Return how many vectors the basis may have.
 
@@ -212,9 +249,10 @@ def lanczos(
     capacity: int,
     deflated: FloatArray | None = None,
     norm: float = 0.0,
+    lifted: bool = False,
     stop: Callable[[float, float, int], bool] | None = None,
     enough: Callable[[FloatArray], int] | None = None,
-) -> RitzPairs:
+) -> tuple[RitzPairs, LanczosBasis]:
     """Find k leading eigenpairs of a self-adjoint operator, one of each repeated eigenvalue.
 
     Parameters
@@ -227,12 +265,16 @@ def lanczos(
     norm : float
         A lower estimate of the operator's norm, which rounding is measured by; of use where
         `deflated` takes the leading eigenvectors away.
+    lifted : bool
+        Whether the operator is ``S* S`` and it is the pairs of ``S S*``, with the vectors ``S x``,
+        that must meet the tolerance. Theirs do some products earlier.
 
     Returns
     -------
-    RitzPairs
-        Of length k, as `enough` had it last, or shorter where the products did not suffice. The
-        residual norms come from the recurrence.
+    tuple of RitzPairs and LanczosBasis
+        The pairs, of length k, as `enough` had it last, or shorter where the products did not
+        suffice; their residual norms come from the recurrence, and are of these pairs, lifted or
+        not. And the basis at the end.
 
     Notes
     -----
@@ -244,6 +286,7 @@ def lanczos(
     capacity = min(capacity, dimension)
     basis = LanczosBasis(n, capacity, dtype, rng, fixed, tolerance, norm)
     progress = Progress()
+    course = Course()
     used, scale, checked = 0, 0.0, 0
     while True:
         image = apply(basis.next)
@@ -254,20 +297,20 @@ def lanczos(
         ended = basis.size in (dimension, capacity) or used == max_products
         if not ended and basis.size < max(k, checked):
             continue
-        checked = basis.size + max(1, basis.size // 24)
         with single_threaded_blas():
             values, coefficients, norms = basis.ritz()
         scale = max(scale, float(np.max(np.abs(values))))
         limit = tolerance * scale
         if basis.size == dimension:
             norms = np.zeros_like(norms)
-        found = _n_converged(norms, min(k, basis.size), limit)
+        asked = norms * basis.lifted_share(values) if lifted else norms
+        found = _n_converged(asked, min(k, basis.size), limit)
         while found == k and enough is not None:
             more = min(enough(values[:k]), 2 * capacity // 3)
             if more <= k:
                 break
             k = more
-            found = _n_converged(norms, min(k, basis.size), limit)
+            found = _n_converged(asked, min(k, basis.size), limit)
         if found == k or basis.size == dimension or used == max_products:
             break
         if stop is not None and stop(float(values[0]), float(norms[0]), used):
@@ -278,10 +321,15 @@ def lanczos(
             kept = min(capacity - _SPARE // 2, k + max(_SPARE, (capacity - k) // 3))
             basis.restart(values[:kept], coefficients[:, :kept])
             checked = 0
+            course = Course()
+        else:
+            worst = float(np.max(asked[:k]))
+            checked = basis.size + course.until_next_test(basis.size, worst, limit)
     count = min(k, basis.size)
-    converged = bool(count == k and np.all(norms[:count] <= limit))
+    converged = bool(count == k and np.all(asked[:count] <= limit))
     vectors = basis.combine(coefficients[:, :count])
-    return RitzPairs(values[:count].copy(), vectors, norms[:count].copy(), converged, used)
+    pairs = RitzPairs(values[:count].copy(), vectors, norms[:count].copy(), converged, used)
+    return pairs, basis
 
 
 def _norm(vector: FloatArray) -> float:

@@ -3,9 +3,15 @@ import pytest
 
 from kpflow_numerics._validation import MemoryLimitError
 from kpflow_numerics.spectral import top_eigenpairs
-from kpflow_numerics.spectral.lanczos import LanczosBasis, lanczos, lanczos_capacity
+from kpflow_numerics.spectral.lanczos import Course, LanczosBasis, lanczos, lanczos_capacity
 from kpflow_numerics.testing import default_tolerance
-from tests.cases.spectra import SPECTRA, Operator, repeated_stimuli, with_eigenvalues
+from tests.cases.spectra import (
+    SPECTRA,
+    Operator,
+    repeated_stimuli,
+    with_eigenvalues,
+    with_singular_values,
+)
 
 DISTINCT = ["fast decay", "slow decay", "many pairs", "linear", "indefinite", "tiny", "huge"]
 
@@ -19,7 +25,7 @@ def run(matrix, k, *, seed=5, capacity=80, tolerance=None, **others):
 
     tolerance = np.finfo(matrix.dtype).eps ** (2 / 3) if tolerance is None else tolerance
     settings = {"max_products": 4000, "rng": np.random.default_rng(seed), **others}
-    found = lanczos(
+    found, _ = lanczos(
         apply,
         len(matrix),
         k,
@@ -57,6 +63,50 @@ def test_the_recurrence_knows_its_residuals(tolerance):
     assert residuals.max() <= tolerance
     gram = found.vectors.T @ found.vectors
     np.testing.assert_allclose(gram, np.eye(20), atol=max(tolerance, 1e-13))
+
+
+def lifted_residuals(factor, found):
+    lifted = factor @ found.vectors
+    lifted /= np.linalg.norm(lifted, axis=0)
+    values = np.sum((factor.T @ lifted) ** 2, axis=0)
+    return np.linalg.norm(factor @ (factor.T @ lifted) - lifted * values, axis=0)
+
+
+@pytest.mark.parametrize("decay", [0.6, 0.9])
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-8, 1e-11])
+def test_vectors_that_are_lifted_meet_the_tolerance_in_fewer_products(decay, tolerance):
+    factor = with_singular_values(decay ** np.arange(150.0), (300, 200))
+    matrix = factor.T @ factor
+    options = {"capacity": 150, "tolerance": tolerance}
+    own, lifted = run(matrix, 8, **options), run(matrix, 8, lifted=True, **options)
+    assert lifted.converged
+    assert lifted.used <= own.used
+    assert lifted_residuals(factor, lifted).max() <= 1.5 * tolerance
+
+
+def test_a_share_that_is_too_small_ends_the_iteration_too_early(monkeypatch):
+    monkeypatch.setattr(LanczosBasis, "lifted_share", lambda self, values: 1e-4 * values)
+    factor = with_singular_values(0.9 ** np.arange(150.0), (300, 200))
+    found = run(factor.T @ factor, 8, capacity=150, tolerance=1e-8, lifted=True)
+    assert lifted_residuals(factor, found).max() > 1e-7
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_lifted_vectors_of_zero_eigenvalues(rank):
+    factor = with_singular_values(np.r_[[3.0, 2.0, 1.0][:rank], np.zeros(40)], (90, 60))
+    found = run(factor.T @ factor, 6, lifted=True)
+    assert found.converged
+    np.testing.assert_allclose(
+        found.values, np.r_[[9.0, 4.0, 1.0][:rank], np.zeros(6 - rank)], atol=1e-12
+    )
+
+
+def test_convergence_is_looked_for_more_often_as_it_comes_near():
+    course = Course()
+    assert course.until_next_test(60, 1e-3, 1e-8) == 5
+    assert course.until_next_test(65, 1e-4, 1e-8) == 5
+    assert course.until_next_test(70, 1e-7, 1e-8) == 1
+    assert course.until_next_test(71, 2e-7, 1e-8) == 5
 
 
 def test_vectors_that_are_never_orthogonalised_again_go_wrong(monkeypatch):

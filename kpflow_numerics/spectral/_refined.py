@@ -1,0 +1,164 @@
+"""Leading eigenpairs by Lanczos on a cheaper operator in ``float32``, refined with the operator.
+
+The residuals of the refinement are those of the operator itself. What the cheaper operator is wrong
+in is repaired by inexact inverse iteration, as Davidson's method does (J. Comput. Phys. 17, 1975):
+the inverse comes from the Krylov space that is there already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._threads import single_threaded_blas
+from .._typing import FloatArray
+from .._validation import InputError, MemoryLimitError
+from ..results import Cost
+from ._finish import Pairs
+from ._orthogonal import column_norms, orthonormalise
+from ._side import Side, smaller_side
+from ._view import SpectralView
+from .block_krylov import RitzBasis
+from .lanczos import LanczosBasis, lanczos, lanczos_capacity
+
+_MOST_CORRECTIONS = 4
+_LEAST_GAIN = 0.5
+_BLOCKS = 3
+_SMALLEST_GAP = 1e-3
+
+
+class KrylovInverse:
+    """``-(A - theta)^-1`` of residuals, outside the leading Ritz vectors of a Lanczos basis.
+
+    With V the basis on the side of ``L* L``, and ``L* L`` taken as ``V T V*``,
+
+        ``-(L L* - theta)^-1 = (1 - L (L* L - theta)^-1 L*) / theta``.
+
+    Parameters
+    ----------
+    side : Side
+        Where the iteration ran.
+    basis : LanczosBasis
+        What it left.
+    leading : int
+        How many Ritz vectors to leave out: Rayleigh-Ritz takes care of them.
+    """
+
+    def __init__(self, side: Side, basis: LanczosBasis, leading: int) -> None:
+        self._side, self._basis = side, basis
+        values, coefficients, _ = basis.ritz()
+        self._scale = float(np.max(np.abs(values)))
+        self._values, self._coefficients = values[leading:], coefficients[:, leading:]
+
+    def directions(self, residuals: FloatArray, values: FloatArray) -> FloatArray:
+        """Return what corrects Ritz vectors with these residuals and values, up to its length."""
+        dtype = self._basis.next.dtype
+        unit = (residuals / column_norms(residuals)).astype(dtype)
+        theta = np.maximum(np.abs(values), float(np.finfo(dtype).eps) * self._scale)
+        below = np.minimum(self._values[:, np.newaxis] - values, -_SMALLEST_GAP * self._scale)
+        lowered = self._side.lower(unit)
+        with single_threaded_blas():
+            parts = self._basis.parts(lowered).astype(np.float64)
+            within = self._coefficients @ ((self._coefficients.T @ parts) / below)
+            inverted = self._basis.combine(within + parts / theta)
+            inverted -= lowered / theta.astype(dtype)
+        if self._side.factor is None:
+            return -inverted.astype(residuals.dtype)
+        return unit.astype(residuals.dtype) - self._side.raised(inverted)
+
+
+def refined_lanczos(
+    view: SpectralView,
+    coarse: SpectralView,
+    k: int,
+    *,
+    tolerance: float,
+    rng: np.random.Generator,
+    max_products: int,
+    max_memory: float,
+) -> tuple[Pairs, Cost] | None:
+    """Find leading eigenpairs, one of each repeated eigenvalue, with few products of the operator.
+
+    Parameters
+    ----------
+    view : SpectralView
+        The operator.
+    coarse : SpectralView
+        One near it whose products are cheaper.
+    k, tolerance, rng, max_products
+        As for :func:`~kpflow_numerics.spectral.lanczos.lanczos`.
+    max_memory : float
+        Bytes that the bases may take.
+
+    Returns
+    -------
+    tuple of Pairs and Cost, or None
+        The pairs, with residuals of the operator itself, whether or not they meet the tolerance;
+        and what was used beside the products. None where the coarse operator's numbers leave
+        the range of the floats, its iteration does not converge or ends with eigenvalues near
+        zero, or memory does not suffice.
+    """
+    side = smaller_side(coarse)
+    k = min(k, side.n)
+    try:
+        blocks = 2.0 * (_BLOCKS + 2) * k * view.n * view.dtype.itemsize
+        capacity = lanczos_capacity(side.n, k, coarse.dtype, max_memory - blocks)
+        found, basis = lanczos(
+            side.apply,
+            side.n,
+            k,
+            coarse.dtype,
+            tolerance=0.5 * tolerance,
+            rng=rng,
+            max_products=max_products // side.n_products,
+            capacity=capacity,
+            lifted=side.factor is not None,
+        )
+        if not found.converged:
+            return None
+        if not _well_in_range(float(found.values[0]), coarse.dtype):
+            return None
+        start = orthonormalise(side.lift(found.vectors).astype(view.dtype))
+        if start.shape[1] < k:
+            return None
+        pairs = _refined(view, start, KrylovInverse(side, basis, k), tolerance)
+    except (InputError, MemoryLimitError):
+        return None
+    own = 4.0 * side.n * capacity * (found.used + 2.0 * k) + 12.0 * view.n * (_BLOCKS * k) ** 2
+    columns = (capacity + k + 4.0) * side.n * coarse.dtype.itemsize
+    return pairs, Cost(own, blocks + columns)
+
+
+def _well_in_range(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether an eigenvalue, its inverse and a thousandth of them are numbers of full precision."""
+    info = np.finfo(dtype)
+    return bool(float(info.tiny) ** (2 / 3) < value < float(info.max) ** (2 / 3))
+
+
+def _refined(
+    view: SpectralView, start: FloatArray, inverse: KrylovInverse, tolerance: float
+) -> Pairs:
+    """Return Ritz pairs in the span of orthonormal columns and of corrections to them."""
+    k = start.shape[1]
+    ritz = RitzBasis(view.n, _BLOCKS * k, view.dtype)
+    fresh, worst = start, np.inf
+    for _ in range(_MOST_CORRECTIONS + 1):
+        ritz.append(fresh, view.apply(fresh))
+        values, coefficients = ritz.ritz()
+        leading = values[:k], coefficients[:, :k]
+        residuals = ritz.residuals(*leading)
+        norms = column_norms(residuals)
+        norm = max(view.norm_estimate, float(np.max(np.abs(values))))
+        before, worst = worst, float(np.max(norms))
+        left = norms > tolerance * norm
+        if not left.any() or worst > _LEAST_GAIN * before:
+            break
+        if ritz.size + k > ritz.capacity:
+            ritz.restart(*leading)
+            leading = values[:k], np.eye(k)
+        directions = inverse.directions(residuals[:, left], values[:k][left])
+        fresh = orthonormalise(directions, (ritz.vectors,))
+        if fresh.shape[1] == 0:
+            break
+    return Pairs(leading[0].astype(view.dtype), ritz.combine(leading[1]), norms, norm)
