@@ -110,7 +110,7 @@ def ask_exact(
     """
     method = getattr(operator, f"exact_{quantity}", None)
     estimate = getattr(operator, "exact_cost", None)
-    cost = None if method is None or estimate is None else _cost(estimate, quantity, arguments)
+    cost = None if method is None or estimate is None else told_cost(estimate, quantity, arguments)
     name = "operator" if operator is None else type(operator).__name__
     if method is not None and (estimate is None or cost is not None):
         if cost is not None and required:
@@ -128,7 +128,7 @@ def ask_exact(
     return None
 
 
-def _cost(estimate: Any, quantity: str, arguments: tuple[Any, ...]) -> Cost | None:
+def told_cost(estimate: Any, quantity: str, arguments: tuple[Any, ...]) -> Cost | None:
     """Return what an operator says a quantity costs, for these arguments if it can tell."""
     try:
         inspect.signature(estimate).bind(quantity, *arguments)

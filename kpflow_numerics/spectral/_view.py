@@ -211,6 +211,12 @@ class SpectralView:
         return self.n if self.factor is None else min(self.factor.shape)
 
     @property
+    def operator_blocks(self) -> int:
+        """Equal diagonal blocks of which the operator says that it consists."""
+        blocks = int(getattr(self.operator, "n_blocks", 1))
+        return blocks if self.n % blocks == 0 else 1
+
+    @property
     def exact_sources(self) -> list[Any]:
         """Operators whose exact methods speak of this view: A, and its ``gram`` (A A*).
 

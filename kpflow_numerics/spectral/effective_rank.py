@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,6 @@ from .._validation import (
     InputTypeError,
     check_choice,
     check_integer,
-    check_real,
     check_rng,
 )
 from ..results import Cost, EigenResult, Estimate
@@ -30,6 +31,9 @@ from ._budget import (
     check_memory,
     dense_memory,
 )
+from ._cheapest_way import PRODUCTS_OF_BOUNDS, SureWay, cheapest_within, price_of
+from ._sampled_ratio import SampledRatio
+from ._side import given_side, smaller_side
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .brackets import rank_bracket
 from .eigenvalues import eigenvalues
@@ -40,7 +44,7 @@ from .sampled_rank import (
     estimated_participation_ratio,
     sampled_participation_ratio,
 )
-from .trace import DEFAULT_PRODUCTS, known_estimate
+from .trace import DEFAULT_PRODUCTS, check_budget, check_rtol, known_estimate
 
 RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds", "hutchinson", "hutch++")
 """What :func:`effective_rank` accepts as ``method``."""
@@ -60,7 +64,7 @@ def effective_rank(
     n_pairs: int = DEFAULT_PAIRS,
     known_pairs: EigenResult | None = None,
     rtol: float | None = None,
-    n_matvecs: int = DEFAULT_PRODUCTS,
+    n_matvecs: int | None = None,
     n_samples: int = 0,
     rng: RNGLike = 0,
     max_memory: float | None = None,
@@ -87,9 +91,18 @@ def effective_rank(
         ``"exact"`` asks the operator; ``"dense"`` and ``"gram"`` compute the whole spectrum;
         ``"bounds"`` takes the trace and the leading `n_pairs` eigenpairs, which leave a certain
         interval. ``"hutchinson"`` and ``"hutch++"`` sample a participation ratio, the second
-        after a sketch of the range, with a jackknife error. ``"auto"`` takes the first of the
-        others that is affordable. Where the trace has to be estimated, the bounds hold with 95 %
-        probability, and `method` of the result names the estimator.
+        after a sketch of the range, with a jackknife error. Where the trace has to be
+        estimated, the bounds hold with 95 % probability, and `method` of the result names the
+        estimator.
+
+        ``"auto"`` without `rtol` takes the first of exact, dense or gram, and bounds that is
+        affordable: it never samples a rank. With `rtol` it promises a participation ratio with an
+        interval of that half width, certain or of 95 %, by the way that is cheapest by the
+        operator's ``product_cost`` and ``exact_cost``. A closed form, the whole spectrum or bounds,
+        if it takes no more flops than the 16 probes that are the least of an estimate (4 of an
+        operator of 4 or more diagonal blocks); otherwise an estimate, ``"sampled"``, which may
+        spend as much as the cheapest of those; and where that did not do, the cheapest of those
+        after all. ``"exact"`` and ``"bounds"`` are for whoever needs certainty.
     weighting : {"eigenvalue", "root", "squared"}
         What the weights are; the bounds know ``"eigenvalue"`` only.
     n_pairs : int
@@ -102,8 +115,9 @@ def effective_rank(
         samples drawn, until it is as narrow. Where that cannot be (the spectrum decays too slowly
         for the memory, the budget is spent) the result is what could be had: compare its `lower`
         and `upper`.
-    n_matvecs : int
-        Budget of the estimators, and of that of the trace, where the bounds need one.
+    n_matvecs : int, optional
+        Budget of the estimators, and of that of the trace, where the bounds need one: by default
+        90, and as many as it takes for ``"auto"`` with `rtol`.
     n_samples : int
         Products spent on sampling what the eigenpairs leave of the norm, where the bounds of a
         participation ratio are further apart than 10 % of it; `method` of the result is then
@@ -144,8 +158,9 @@ def effective_rank(
     method = check_choice(method, "method", RANK_METHODS)
     weighting = check_choice(weighting, "weighting", WEIGHTINGS)
     n_pairs = check_integer(n_pairs, "n_pairs")
-    if rtol is not None:
-        rtol = check_real(rtol, "rtol", minimum=0, maximum=1, open_minimum=True)
+    rtol = check_rtol(rtol)
+    limit = check_budget(n_matvecs)
+    n_matvecs = DEFAULT_PRODUCTS if n_matvecs is None else n_matvecs
     n_samples = check_integer(n_samples, "n_samples", minimum=0)
     if n_samples == 1:
         raise InputError("n_samples must be 0 or at least 2; one sample has no error; got 1.")
@@ -153,13 +168,8 @@ def effective_rank(
     generator = check_rng(rng)
     if max_size is not None:
         max_size = check_integer(max_size, "max_size")
-    if method in ("auto", "exact"):
-        found = _exact(view, recipe, weighting, memory, required=method == "exact")
-        if found is not None:
-            return found
-    if method == "auto":
-        method = _cheapest(view, weighting, memory, max_size)
-    if method == "bounds":
+
+    def bounds() -> Estimate:
         return _bounds(
             view,
             recipe,
@@ -172,13 +182,45 @@ def effective_rank(
             generator,
             memory,
         )
+
+    sampled = method == "auto" and rtol is not None and known_pairs is None
+    if sampled and recipe == "participation-ratio" and weighting == "eigenvalue":
+        assert rtol is not None
+        if view.positive_semidefinite:
+            ways = _sure_ways(
+                view,
+                rtol,
+                max_size,
+                memory,
+                exact=lambda: _required(_exact(view, recipe, weighting, memory, required=True)),
+                spectrum=lambda how, most: _whole_spectrum(
+                    view, recipe, weighting, how, most, memory
+                ),
+                bounds=bounds,
+            )
+            return _within(view, rtol, limit, ways, generator, memory)
+    if method in ("auto", "exact"):
+        found = _exact(view, recipe, weighting, memory, required=method == "exact")
+        if found is not None:
+            return found
+    if method == "auto":
+        method = _cheapest(view, weighting, memory, max_size)
+    if method == "bounds":
+        return bounds()
     if method in ("hutchinson", "hutch++"):
         return _sampled(view, recipe, weighting, method, n_matvecs, rtol, generator, memory)
+    size = LARGEST_DENSE_SIZE if max_size is None else max_size
+    return _whole_spectrum(view, recipe, weighting, method, size, memory)
+
+
+def _whole_spectrum(
+    view: SpectralView, recipe: str, weighting: str, method: str, max_size: int, max_memory: float
+) -> Estimate:
     spectrum = eigenvalues(
         view.operator,
         method,
-        max_size=LARGEST_DENSE_SIZE if max_size is None else max_size,
-        max_memory=memory,
+        max_size=max_size,
+        max_memory=max_memory,
         self_adjoint=view.self_adjoint,
     )
     value = rank_from_weights(spectrum.values, recipe, weighting)
@@ -193,6 +235,11 @@ def effective_rank(
         recipe,
         cost=spectrum.cost,
     )
+
+
+def _required(found: Estimate | None) -> Estimate:
+    assert found is not None
+    return found
 
 
 def _check_recipe(recipe: Any) -> str:
@@ -252,6 +299,82 @@ def _cheapest(view: SpectralView, weighting: str, max_memory: float, max_size: i
     if size <= limit and dense_memory(size, view.dtype) <= max_memory:
         return "dense" if view.self_adjoint and size == view.n else "gram"
     return "bounds"
+
+
+def _within(
+    view: SpectralView,
+    rtol: float,
+    limit: float,
+    ways: list[SureWay],
+    rng: np.random.Generator,
+    max_memory: float,
+) -> Estimate:
+    """Return a participation ratio within an accuracy, by the way that is cheapest."""
+    blocks = view.operator_blocks
+    side = given_side(view) if blocks > 1 else smaller_side(view)
+    column_bytes = float(side.n * view.dtype.itemsize)
+    block = 6.0 * PRODUCT_COLUMNS * view.n * view.dtype.itemsize
+    most_columns = int(min(max_memory - block, max_memory / 2) / (4.0 * column_bytes))
+    largest = float(view.smaller_side)
+    ratio = SampledRatio(side, blocks, view.dtype, largest, most_columns, rng)
+    least = ratio.first_probes * side.n_products
+    left = limit - view.n_matvecs
+    if ways and (left < least or most_columns < 0):
+        return min(ways, key=lambda way: way.flops).find()
+    if left < least:
+        raise InputError(
+            f"n_matvecs must be at least {view.n_matvecs + least} here, for an interval that "
+            f"holds; got {limit:.0f}."
+        )
+
+    def sample(most: float) -> Estimate:
+        found = ratio.run(rtol, min(left, most * side.n_products))
+        size = ratio.sketch.size
+        own = Cost(8.0 * side.n * size * (size + ratio.n_probes), block + 2.0 * size * column_bytes)
+        return Estimate(
+            value=found.value,
+            lower=found.lower,
+            upper=found.upper,
+            standard_error=found.standard_error,
+            method="sampled",
+            n_matvecs=view.n_matvecs,
+            quantity=_QUANTITY,
+            recipe="participation-ratio",
+            confidence=1.0 if ratio.sketch.complete else CONFIDENCE,
+            cost=view.whole_cost(own),
+        )
+
+    return cheapest_within(rtol, ways, sample, view.product_flops, ratio.first_probes)
+
+
+def _sure_ways(
+    view: SpectralView,
+    rtol: float,
+    max_size: int | None,
+    max_memory: float,
+    exact: Callable[[], Estimate],
+    spectrum: Callable[[str, int], Estimate],
+    bounds: Callable[[], Estimate],
+) -> list[SureWay]:
+    """Return the ways to a participation ratio that need no samples, with their prices."""
+    ways = []
+    column, size = view.product_flops, view.smaller_side
+    of_form = price_of(view, ("trace", "frobenius_norm"), max_memory)
+    if of_form is not None:
+        ways.append(SureWay(of_form, exact))
+    method = _cheapest(view, "eigenvalue", max_memory, max_size)
+    if method != "bounds":
+        flops = 0.0 if column is None else size * column + 9.0 * float(size) ** 3
+        most = LARGEST_DENSE_SIZE if max_size is None else max_size
+        ways.append(SureWay(flops, partial(spectrum, method, most)))
+    of_trace = (
+        price_of(view, ("trace",), max_memory),
+        price_of(view, ("trace_bounds",), max_memory, 0.2 * rtol),
+    )
+    known = [price for price in of_trace if price is not None]
+    if known and column is not None:
+        ways.append(SureWay(min(known) + PRODUCTS_OF_BOUNDS * column, bounds))
+    return ways
 
 
 def _sampled(

@@ -12,17 +12,20 @@ from .._validation import InputError, check_choice, check_integer, check_rng
 from ..results import EigenResult, Estimate
 from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import ask_exact, check_max_memory, worthwhile_flops
+from ._cheapest_way import PRODUCTS_OF_BOUNDS, SureWay, price_of, price_of_operator
 from ._view import SpectralView
 from .brackets import norm_bracket
 from .estimators.forms import squared_norm_form
 from .trace import (
     DEFAULT_PRODUCTS,
     TRACE_METHODS,
+    check_budget,
     check_rtol,
     known_estimate,
     root_of_square,
     side_of,
     trace_of_form,
+    trace_within,
     with_products,
 )
 
@@ -33,7 +36,7 @@ def frobenius_norm(
     op: Any,
     method: str = "auto",
     *,
-    n_matvecs: int = DEFAULT_PRODUCTS,
+    n_matvecs: int | None = None,
     rtol: float | None = None,
     n_pairs: int = DEFAULT_PAIRS,
     rng: RNGLike = 0,
@@ -82,7 +85,8 @@ def frobenius_norm(
     """
     view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
     method = check_choice(method, "method", TRACE_METHODS)
-    n_matvecs = check_integer(n_matvecs, "n_matvecs")
+    limit = check_budget(n_matvecs)
+    n_matvecs = DEFAULT_PRODUCTS if n_matvecs is None else n_matvecs
     rtol = check_rtol(rtol)
     n_pairs = check_integer(n_pairs, "n_pairs")
     memory = check_max_memory(max_memory)
@@ -97,9 +101,35 @@ def frobenius_norm(
             )
         return norm_bounds(view, n_pairs, rtol, n_matvecs, generator, memory)
     form = squared_norm_form(view, forward=side_of(method))
+    if method == "auto" and rtol is not None:
+        ways = []
+        price = _price(view, memory)
+        if price is not None:
+            ways.append(SureWay(price, lambda: _required(_exact(view, memory, math.inf))))
+        price = _price_of_bounds(view, rtol, memory)
+        if price is not None:
+            ways.append(
+                SureWay(
+                    price, lambda: norm_bounds(view, n_pairs, rtol, n_matvecs, generator, memory)
+                )
+            )
+        return trace_within(
+            form,
+            view,
+            rtol,
+            limit,
+            ways,
+            generator,
+            _QUANTITY,
+            memory,
+            # An interval of the square that is so narrow is one of the root as asked, also where
+            # all of it is on one side.
+            of_form=max(2.0 * rtol * (1.0 - rtol), rtol),
+            finish=root_of_square,
+        )
     if method in ("auto", "exact"):
-        limit = worthwhile_flops(form.flops, of_square)
-        exact = _exact(view, memory, limit, required=method == "exact")
+        worth = worthwhile_flops(form.flops, of_square)
+        exact = _exact(view, memory, worth, required=method == "exact")
         if exact is not None:
             return exact
     square = trace_of_form(form, view.n, method, n_matvecs, generator, _QUANTITY, memory, of_square)
@@ -147,8 +177,33 @@ def norm_bounds(
     )
 
 
+def _price(view: SpectralView, max_memory: float) -> float | None:
+    """Return the flops of the closed form that `_exact` takes."""
+    if view.self_adjoint or hasattr(view.operator, "exact_frobenius_norm"):
+        return price_of_operator(view.operator, "frobenius_norm", max_memory)
+    return price_of(view, ("trace",), max_memory)
+
+
+def _price_of_bounds(view: SpectralView, rtol: float, max_memory: float) -> float | None:
+    if not (view.self_adjoint and view.positive_semidefinite):
+        return None
+    of_trace = (
+        price_of(view, ("trace",), max_memory),
+        price_of(view, ("trace_bounds",), max_memory, rtol / 20),
+    )
+    known = [price for price in of_trace if price is not None]
+    if not known or view.product_flops is None:
+        return None
+    return min(known) + PRODUCTS_OF_BOUNDS * view.product_flops
+
+
+def _required(found: Estimate | None) -> Estimate:
+    assert found is not None
+    return found
+
+
 def _exact(
-    view: SpectralView, max_memory: float, max_flops: float, *, required: bool
+    view: SpectralView, max_memory: float, max_flops: float, *, required: bool = True
 ) -> Estimate | None:
     limits = {"max_memory": max_memory, "max_flops": max_flops}
     if not view.self_adjoint and not hasattr(view.operator, "exact_frobenius_norm"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from ._budget import (
     predicted_products,
     worthwhile_flops,
 )
+from ._cheapest_way import SureWay, cheapest_within, price_of
 from ._pilot import pilot_columns, sketch_pays
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .dense import chunks, unit_columns
 from .estimators.forms import FactorForm, QuadraticForm, SelfAdjointForm, trace_form
 from .estimators.running import ESTIMATORS, run
-from .estimators.sampled import CONFIDENCE
+from .estimators.sampled import CONFIDENCE, LEAST_SAMPLES
 from .estimators.xnystrace import xnystrace_work
 
 TRACE_METHODS = ("auto", "exact", "bounds", "dense", *ESTIMATORS)
@@ -36,6 +38,9 @@ BOUNDS_WIDTH = 1e-3
 DEFAULT_PRODUCTS = 90
 """Products that an estimator may use unless told otherwise."""
 
+ESTIMATOR = "best estimator"
+"""Among the methods of :func:`trace_of_form`, the best estimator, and not all unit vectors."""
+
 LEAST_SKETCHED = 12
 """Samples below which ``method="auto"`` makes no sketch."""
 
@@ -44,7 +49,7 @@ def trace(
     op: Any,
     method: str = "auto",
     *,
-    n_matvecs: int = DEFAULT_PRODUCTS,
+    n_matvecs: int | None = None,
     rtol: float | None = None,
     rng: RNGLike = 0,
     max_memory: float | None = None,
@@ -78,21 +83,29 @@ def trace(
             decays, and dearer for nothing where it does not. XNysTrace, the best of them on
             spectra that decay fast, needs a factor.
         ``"auto"``
-            ``"exact"``, if the operator offers it within `max_memory` and for no more flops than
-            an estimate to 1 % (or to `rtol`) is taken to need: 300 samples, and as many times
-            more as the square of the accuracy; below 1e10 flops in any case. ``"dense"`` by the
-            same comparison. Where the operator does not tell what a product costs, closed forms
-            are taken up to 2e12 flops and unit vectors up to a side of 2,000.
+            Without `rtol`, ``"exact"`` if the operator offers it within `max_memory` and for no
+            more flops than an estimate to 1 % is taken to need, 300 samples; below 1e10 flops in
+            any case. ``"dense"`` by the same comparison.
 
-            Otherwise an estimator. A twelfth of the budget, at most 8 samples, goes into a pilot
-            that estimates the participation ratio. Where it is larger than the number of samples,
-            a sketch brings nothing, and plain samples are taken: one-sided on the smaller side
+            With `rtol`, an interval of that half width, certain or of 95 %, by the way that is
+            cheapest by ``product_cost`` and ``exact_cost``: the cheapest of ``"exact"``,
+            ``"bounds"`` and ``"dense"`` if it takes no more flops than the 16 samples that are the
+            least of an estimate; otherwise an estimate, which may spend as much as that; and where
+            that did not do, the cheapest of the three after all.
+
+            Where the operator does not tell what a product costs, closed forms are taken up to
+            2e12 flops and unit vectors up to a side of 2,000.
+
+            For an estimator, a twelfth of the budget, at most 8 samples, goes into a pilot that
+            estimates the participation ratio. Where it is larger than the number of samples, a
+            sketch brings nothing, and plain samples are taken: one-sided on the smaller side
             (forward for ``p <= n``), Hutchinson's without a factor. Where it is smaller,
             XNysTrace if there is a factor, `max_memory` has room for its vectors and its own work
             is no more than that of the products (or 1e10 flops); else Hutch++. No pilot below 48
             samples, and no sketch below 12.
-    n_matvecs : int
-        Budget of the estimators, in products of single columns. It is never exceeded.
+    n_matvecs : int, optional
+        Budget of the estimators, in products of single columns. It is never exceeded. By default
+        90, and as many as it takes for ``"auto"`` with `rtol`.
     rtol : float, optional
         Relative accuracy: the estimators stop when half the width of the 95 % interval is at most
         this times the value, or at `n_matvecs`. Looked at after 16 samples and at each doubling.
@@ -133,13 +146,23 @@ def trace(
     """
     view = SpectralView(op, self_adjoint=self_adjoint)
     method = check_choice(method, "method", TRACE_METHODS)
-    n_matvecs = check_integer(n_matvecs, "n_matvecs")
+    limit = check_budget(n_matvecs)
+    n_matvecs = DEFAULT_PRODUCTS if n_matvecs is None else n_matvecs
     rtol = check_rtol(rtol)
     memory = check_max_memory(max_memory)
     generator = check_rng(rng)
     if method == "bounds":
         return _trace_bounds(view, rtol, memory)
     form = trace_form(view, forward=side_of(method))
+    if method == "auto" and rtol is not None:
+        ways = []
+        of_form = price_of(view, ("trace",), memory)
+        if of_form is not None:
+            ways.append(SureWay(of_form, lambda: _exact_trace(view, memory)))
+        of_bounds = price_of(view, ("trace_bounds",), memory, rtol)
+        if of_bounds is not None:
+            ways.append(SureWay(of_bounds, lambda: _trace_bounds(view, rtol, memory)))
+        return trace_within(form, view, rtol, limit, ways, generator, "trace", memory)
     if method in ("auto", "exact"):
         exact = view.ask_exact(
             "trace",
@@ -152,6 +175,12 @@ def trace(
             return known_estimate(float(value), "exact", view, "trace", cost)
     found = trace_of_form(form, view.n, method, n_matvecs, generator, "trace", memory, rtol)
     return with_products(found, view)
+
+
+def _exact_trace(view: SpectralView, max_memory: float) -> Estimate:
+    found = view.ask_exact("trace", max_memory=max_memory, required=True)
+    assert found is not None
+    return known_estimate(float(found[0]), "exact", view, "trace", found[1])
 
 
 def _trace_bounds(view: SpectralView, rtol: float | None, max_memory: float) -> Estimate:
@@ -170,6 +199,11 @@ def check_rtol(rtol: float | None) -> float | None:
     if rtol is None:
         return None
     return check_real(rtol, "rtol", minimum=0, maximum=1, open_minimum=True)
+
+
+def check_budget(n_matvecs: int | None) -> float:
+    """Return how many products may be spent; None stands for any number."""
+    return math.inf if n_matvecs is None else check_integer(n_matvecs, "n_matvecs")
 
 
 def side_of(method: str) -> bool | None:
@@ -194,7 +228,7 @@ def trace_of_form(
     form : QuadraticForm
         The form, of an operator on vectors of length `n`.
     method : str
-        ``"auto"``, ``"dense"`` or the name of an estimator.
+        ``"auto"``, ``"dense"``, `ESTIMATOR` or the name of an estimator.
 
     Returns
     -------
@@ -202,16 +236,20 @@ def trace_of_form(
         Its cost is that of the method without the products; see :func:`with_products`.
     """
     memory = 2.0 * PRODUCT_COLUMNS * (n + form.size) * form.dtype.itemsize
+    products = float(form.cost * form.size)
     if method == "auto":
-        method, spent = _cheapest(form, n_matvecs, rtol, max_memory - memory, rng)
+        flops = None if form.flops is None else form.size * form.flops
+        pays = unit_vectors_pay(products, flops, form.flops, n_matvecs, rtol)
+        method = "dense" if pays else ESTIMATOR
+    if method == ESTIMATOR:
+        method, spent = _best_estimator(form, n_matvecs, rtol, max_memory - memory, rng)
         n_matvecs -= spent
     if method == "dense":
         value = 0.0
         for first, last in chunks(form.size):
             value += float(np.sum(form.quadratic(unit_columns(first, last, form.size, form.dtype))))
         cost = Cost(2.0 * n * form.size, memory)
-        products = form.cost * form.size
-        return Estimate(value, value, value, 0.0, "dense", products, quantity, cost=cost)
+        return Estimate(value, value, value, 0.0, "dense", int(products), quantity, cost=cost)
     estimate = ESTIMATORS[method](form, rng)
     kept = _kept_bytes(form, method, n_matvecs)
     check_memory(
@@ -233,6 +271,64 @@ def trace_of_form(
         confidence=CONFIDENCE if sampled.standard_error > 0 else 1.0,
         cost=Cost(flops, memory + kept),
     )
+
+
+def trace_within(
+    form: QuadraticForm,
+    view: SpectralView,
+    rtol: float,
+    limit: float,
+    ways: list[SureWay],
+    rng: np.random.Generator,
+    quantity: str,
+    max_memory: float,
+    *,
+    of_form: float | None = None,
+    finish: Callable[[Estimate], Estimate] = lambda found: found,
+) -> Estimate:
+    """Return a function of the trace of a form within an accuracy, by the way that is cheapest.
+
+    Parameters
+    ----------
+    form : QuadraticForm
+        The form, of products of `view`.
+    rtol : float
+        Half the width of the interval relative to the value.
+    limit : float
+        Products that may be spent on unit vectors or an estimate.
+    ways : list of SureWay
+        Those that need neither.
+    of_form : float, optional
+        The accuracy that the trace of the form is needed with, by default `rtol`.
+    finish : callable
+        Makes the result of that trace.
+    """
+    accuracy = rtol if of_form is None else of_form
+
+    def from_products(method: str, budget: float) -> Estimate:
+        found = trace_of_form(
+            form, view.n, method, int(budget), rng, quantity, max_memory, accuracy
+        )
+        return with_products(finish(found), view)
+
+    column_bytes = (view.n + 2.0 * form.size) * form.dtype.itemsize
+    block = 2.0 * PRODUCT_COLUMNS * column_bytes
+    # More than fit as the sketch that most decaying spectra ask for are not planned with.
+    fitting = max((max_memory - block) / 2 / column_bytes, float(DEFAULT_PRODUCTS))
+    left = limit - view.n_matvecs
+    whole = float(form.cost * form.size)
+    if form.flops is not None and whole <= left:
+        ways = [*ways, SureWay(form.size * form.flops, lambda: from_products("dense", whole))]
+    elif form.flops is None and whole <= max(min(limit, DEFAULT_PRODUCTS), DENSE_SIZE):
+        return from_products("dense", whole)
+    if left < 2 * form.cost and ways:
+        return min(ways, key=lambda way: way.flops).find()
+
+    def sample(most: float) -> Estimate:
+        budget = max(min(left, most * form.cost, fitting, whole), 2.0 * form.cost)
+        return from_products(ESTIMATOR, budget)
+
+    return cheapest_within(rtol, ways, sample, form.flops, LEAST_SAMPLES)
 
 
 def with_products(found: Estimate, view: SpectralView) -> Estimate:
@@ -278,18 +374,14 @@ def unit_vectors_pay(
     return worth or products <= min(budget, predicted_products(rtol))
 
 
-def _cheapest(
+def _best_estimator(
     form: QuadraticForm,
     n_matvecs: int,
     rtol: float | None,
     room: float,
     rng: np.random.Generator,
 ) -> tuple[str, int]:
-    """Return the method that is expected to be best, and the products spent on finding out."""
-    products = form.cost * form.size
-    flops = None if form.flops is None else form.size * form.flops
-    if unit_vectors_pay(products, flops, form.flops, n_matvecs, rtol):
-        return "dense", 0
+    """Return the estimator that is expected to be best, and the products spent on finding out."""
     if not isinstance(form, FactorForm) or form.cost > 1:
         plain = "hutchinson"
     else:

@@ -355,10 +355,12 @@ class Priced(Operator):
     [
         (2.9e11, None, "exact"),
         (3.1e11, None, "sampled"),
-        (2.9e9, 0.1, "exact"),
-        (1.1e10, 0.1, "sampled"),
-        (2.9e13, 0.001, "exact"),
-        (3.1e13, 0.001, "dense"),
+        # 16 samples are the least of an estimate.
+        (1.5e10, 0.2, "exact"),
+        (2.9e11, 0.2, "sampled"),
+        # No estimate is so accurate: the cheaper of the closed form and all unit vectors is.
+        (4.9e11, 1e-9, "exact"),
+        (5.1e11, 1e-9, "dense"),
     ],
 )
 def test_auto_compares_the_closed_form_with_an_estimate(exact_flops, rtol, method):
@@ -371,14 +373,50 @@ def test_auto_compares_the_closed_form_with_an_estimate(exact_flops, rtol, metho
             positive_semidefinite=True,
             **knows_exactly(quantity, 7.0, Cost(exact_flops, 1.0)),
         )
-        half = None if rtol is None or quantity == "trace" else rtol / 2
-        found = function(op, rtol=rtol if quantity == "trace" else half, n_matvecs=30)
-        # Any operator is a factor of its square.
-        sampled = "hutch++" if quantity == "trace" else "xnystrace"
-        # Unit vectors are cheaper than the 30,000 samples that the highest accuracy takes.
-        assert found.method == (sampled if method == "sampled" else method)
+        found = function(op, rtol=rtol, n_matvecs=30 if rtol is None else None)
+        if method == "sampled":
+            assert found.confidence == 0.95
+        else:
+            assert found.method == method
         if method == "exact":
-            assert found.cost == Cost(exact_flops, 1.0)
+            assert found.value == 7.0
+        elif rtol is not None:
+            truth = np.sum(values) if quantity == "trace" else np.linalg.norm(values)
+            assert found.upper - found.lower <= 2 * rtol * found.value
+            assert abs(found.value - truth) <= 2 * rtol * truth
+
+
+@pytest.mark.parametrize("function", [trace, frobenius_norm])
+def test_a_cost_model_that_lies_changes_the_choice(function):
+    values = np.full(3000, 2.0)
+    quantity = function.__name__
+    truth = np.sum(values) if function is trace else np.linalg.norm(values)
+
+    def found(exact_flops):
+        op = Priced(
+            np.diag(values),
+            1e9,
+            self_adjoint=True,
+            positive_semidefinite=True,
+            **knows_exactly(quantity, truth, Cost(exact_flops, 1.0)),
+        )
+        estimate = function(op, rtol=0.01)
+        # Twice the price of the cheapest way is the most that is ever spent.
+        assert op.columns * 1e9 <= max(exact_flops, 0.0)
+        return estimate.method
+
+    assert found(1e13) != "exact"
+    assert found(1.0) == "exact"
+
+
+def test_a_budget_that_does_not_do_leaves_the_closed_form():
+    values = 1 / (1 + np.arange(3000.0))
+    known = knows_exactly("trace", 7.0, Cost(1e12, 1.0))
+    for knows, exact in ((known, True), ({}, False)):
+        op = Priced(np.diag(values), 1e9, self_adjoint=True, **knows)
+        found = trace(op, rtol=1e-4, n_matvecs=40)
+        assert op.columns <= 40
+        assert (found.method == "exact") == exact
 
 
 def test_a_closed_form_that_needs_too_much_memory_is_not_taken():
