@@ -23,6 +23,10 @@ class MissingExtraError(ModuleNotFoundError):
 
 
 def suggest(value: str, accepted: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the accepted word nearest to `value`, or nothing."""
-    nearest = difflib.get_close_matches(value, list(accepted), n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    """Return ``" Did you mean 'x'?"`` for the accepted word nearest to `value`, or nothing.
+
+    Capital letters do not count: ``"GRU"`` is near to ``"gru"``.
+    """
+    words = {word.lower(): word for word in accepted}
+    nearest = difflib.get_close_matches(value.lower(), list(words), n=1)
+    return f" Did you mean {words[nearest[0]]!r}?" if nearest else ""

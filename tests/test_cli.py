@@ -66,7 +66,8 @@ def test_the_words_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "train", "analyze", "import", "validate", "plot", "info"]
+    "command",
+    ["", "run", "train", "analyze", "import", "validate", "plot", "info", "sweep", "sweep plan"],
 )
 def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert kpflow(*command.split(), "--help") == 0
@@ -74,6 +75,20 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: kpflow" in shown
     assert len(shown.splitlines()) > 5
     assert max(map(len, shown.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("command", ["run", "analyze", "import", "sweep plan"])
+def test_words_that_can_be_given_are_in_the_help_and_whole(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kpflow(*command.split(), "--help")
+    shown = set(re.findall(r"[\w-]+", capsys.readouterr().out))
+    accepted = {flag: words for flag, _, words, _ in cli.CHOICE_FLAGS}
+    if command in ("analyze", "import"):
+        accepted["--cell"] = cli.NETWORK_KINDS
+    assert shown.issuperset(cli.TASK_NAMES)
+    for flag in shown.intersection(accepted):
+        assert shown.issuperset(accepted[flag])
 
 
 def test_help_does_not_load_numpy() -> None:
@@ -125,6 +140,10 @@ def test_the_main_job(
     assert run_file.read_bytes() != before
 
     capsys.readouterr()
+    assert kpflow("analyze", str(run_file), "--task", "flip-flop", "--leak", "0.3") == 2
+    assert "has its own task, network and training: leave out --leak, --task" in (
+        capsys.readouterr().err
+    )
     assert kpflow("analyze", str(run_file)) == 0
     assert "analysis" not in capsys.readouterr().err
     assert kpflow("analyze", str(run_file), "--checkpoints", "2") == 2
@@ -271,7 +290,21 @@ def test_an_interrupted_run_goes_on_where_it_stopped(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "memory-por"], "invalid choice"),
+        (["runn", "memory-pro"], "Did you mean 'run'?"),
+        (["--verson"], "there is no option --verson. Did you mean '--version'?"),
+        (["run", "memory-por"], "low-rank-forecast; got 'memory-por'. Did you mean 'memory-pro'?"),
+        (["run", "--outpt", "run.h5"], "there is no option --outpt. Did you mean '--output'?"),
+        (["run", "--cell", "GUR"], "lstm, low-rank-rnn; got 'GUR'. Did you mean 'gru'?"),
+        (["sweep", "pln"], "got 'pln'. Did you mean 'plan'?"),
+        (["import", "text.npz", "--cell", "low-rank-rnn"], "Did you mean 'leaky-rnn'?"),
+        (["run", "--set", "cell.gian=3"], "Did you mean 'gain'?"),
+        (["run", "--set", "gain=3"], "Did you mean 'cell.gain'?"),
+        (["run", "--set", "cell.kind=gur"], "Did you mean 'gru'?"),
+        (["run", "--seed", "-1"], "training.seed must be at least 0; got -1."),
+        (["run", "--gain", "-1"], "cell.gain must be finite and at least 0; got -1.0."),
+        (["run", "--checkpoints", "0"], "analysis.n_checkpoints must be at least 1; got 0."),
+        (["run", "--max-memory", "0"], "max_memory_gib must be finite and greater than 0"),
+        (["train", "--output", "text.h5", "--iterations", "-3"], "n_iterations must be at least 0"),
         (["run", "memory-pro", "--units", "0"], "n_units must be at least 1"),
         (["run", "memory-pro", "--units", "many"], "invalid int value"),
         (["run", "memory-pro", "--set", "task.n_memry=3"], "Did you mean 'n_memory'"),

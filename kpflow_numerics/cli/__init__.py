@@ -10,9 +10,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import analyze, import_, info, plot, run, sweep, train, validate
-from ._settings import CELL_KINDS, CHOICE_FLAGS, SETTING_FLAGS, TASK_NAMES
+from ._parser import HelpFormatter, Parser
+from ._settings import CELL_KINDS, CHOICE_FLAGS, NETWORK_KINDS, SETTING_FLAGS, TASK_NAMES
 
-__all__ = ["CELL_KINDS", "CHOICE_FLAGS", "SETTING_FLAGS", "TASK_NAMES", "build_parser", "main"]
+__all__ = [
+    "CELL_KINDS",
+    "CHOICE_FLAGS",
+    "NETWORK_KINDS",
+    "SETTING_FLAGS",
+    "TASK_NAMES",
+    "build_parser",
+    "main",
+]
 
 COMMANDS = (run, train, analyze, import_, sweep, validate, plot, info)
 
@@ -69,11 +78,11 @@ def _fail(code: int, message: str) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="kpflow",
         description=DESCRIPTION,
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     from .. import __version__
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._parser import HelpFormatter
+
 if TYPE_CHECKING:
     from ..experiments.config import RunSettings
 
@@ -37,6 +39,8 @@ QUANTITY_NAMES = (
     "self-reference",
 )
 CELL_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm", "low-rank-rnn")
+NETWORK_KINDS = ("vanilla-rnn", "leaky-rnn", "gru", "lstm")
+"""Cells that a network trained elsewhere can be."""
 
 SETTING_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("--units", "cell.n_units", int, "number of units H"),
@@ -74,7 +78,7 @@ def add_command(
         help=summary,
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     return parser
 
@@ -109,14 +113,15 @@ def add_setting_flags(group: Any, tables: str = "") -> None:
     for flag, key, words, text in CHOICE_FLAGS:
         if key.startswith(tables):
             group.add_argument(
-                flag, dest=key, choices=words, help=f"{text} [{defaults[key]}]",
-                metavar=flag.removeprefix("--").upper(),
+                flag, dest=key, choices=words, metavar="NAME",
+                help=f"{text}: {', '.join(words)} [{defaults[key]}]",
             )  # fmt: skip
     for flag, key, kind, text in SETTING_FLAGS:
         if key.startswith(tables):
             group.add_argument(
-                flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]", metavar="N"
-            )
+                flag, dest=key, type=kind, help=f"{text} [{defaults[key]}]",
+                metavar="N" if kind is int else "X",
+            )  # fmt: skip
     group.add_argument(
         "--quantities", dest=QUANTITIES_KEY, type=_quantities, metavar="NAMES",
         help=f"what is found beside the ranks, such as {DEFAULT_WORD},core-cosine; names among "

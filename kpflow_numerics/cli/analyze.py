@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a run file, or a network")
     parser.add_argument(
-        "--task", choices=TASK_NAMES, metavar="TASK", help="task of a network trained elsewhere"
-    )
+        "--task", choices=TASK_NAMES, metavar="TASK",
+        help=f"task of a network trained elsewhere: {', '.join(TASK_NAMES)}",
+    )  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="run file made for a network "
                         "(default runs/NAME.h5)")  # fmt: skip
     parser.add_argument(
@@ -58,6 +60,7 @@ def _analyze(parsed: argparse.Namespace) -> int:
     settings = settings_of_flags(parsed)
     if is_run_file(path):
         given = given_settings(parsed)
+        _refuse_what_the_run_file_says(parsed, given)
         analysis, signs = wanted_analysis(path, given), wanted_signs(path, given)
     else:
         analysis, signs = settings.analysis, settings.signs
@@ -74,3 +77,18 @@ def _analyze(parsed: argparse.Namespace) -> int:
     outcome = complete(path, analysis, signs=signs, overwrite=parsed.overwrite, progress=progress)
     print(outcome.summary())
     return 0 if outcome.passed else 1
+
+
+def _refuse_what_the_run_file_says(parsed: argparse.Namespace, given: Mapping[str, Any]) -> None:
+    """Refuse settings of the network and its task, which a run file holds itself."""
+    from .._errors import InputError
+
+    named = [f"--{name}" for name, value in network_flags(parsed).items() if value is not None]
+    named += ["--output"] if parsed.output else []
+    named += [key for key in given if key.partition(".")[0] in ("task", "cell", "training")]
+    if named:
+        raise InputError(
+            f"{parsed.file} is a run file, which has its own task, network and training: leave out "
+            f"{', '.join('--task' if name == 'task.name' else name for name in named)}. Settings "
+            "of analysis and signs can be given."
+        )

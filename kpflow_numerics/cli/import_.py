@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ._settings import (
-    CELL_KINDS,
+    NETWORK_KINDS,
     TASK_NAMES,
     add_assignments,
     add_command,
@@ -35,8 +35,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a network")
     parser.add_argument(
-        "--task", choices=TASK_NAMES, metavar="TASK", help="the task that it was trained on"
-    )
+        "--task", choices=TASK_NAMES, metavar="TASK",
+        help=f"the task that it was trained on: {', '.join(TASK_NAMES)}",
+    )  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="run file (default runs/NAME.h5)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run file")
     add_assignments(parser)
@@ -47,7 +48,8 @@ def add(commands: Any) -> None:
 def add_network_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for all that a file of weights cannot tell."""
     group = parser.add_argument_group("networks", "what a file of weights cannot tell")
-    group.add_argument("--cell", choices=CELL_KINDS, metavar="CELL", help="cell")
+    group.add_argument("--cell", choices=NETWORK_KINDS, metavar="NAME",
+                       help=f"cell: {', '.join(NETWORK_KINDS)}")  # fmt: skip
     group.add_argument("--activation", choices=("tanh", "relu"), help="activation of the cell")
     group.add_argument("--form", choices=("rate", "current"), help="form of a leaky cell")
     group.add_argument("--leak", type=float, metavar="A", help="leak dt/tau of a leaky cell")

@@ -221,12 +221,23 @@ def override(tables: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[
     for dotted, value in assignments.items():
         section, _, key = dotted.partition(".")
         if not key or "." in key:
-            raise InputError(f"{dotted!r} must have the form section.key, such as training.seed.")
+            raise InputError(
+                f"{dotted!r} must have the form section.key, such as training.seed."
+                f"{_suggest_whole_key(dotted)}"
+            )
         table = merged.setdefault(section, {})
         if not isinstance(table, dict):
             raise InputTypeError(f"{section} must be a table [{section}]; got {table!r}.")
         table[key] = value
     return merged
+
+
+def _suggest_whole_key(key: str) -> str:
+    """Return a hint at the setting of which a key is the second half, if there is one."""
+    for section, names in RunSettings().to_dict().items():
+        if key in names:
+            return f" Did you mean '{section}.{key}'?"
+    return ""
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

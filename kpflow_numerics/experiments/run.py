@@ -22,6 +22,7 @@ from ..results import ValidationReport
 from ..spectral import PUBLISHED_RECIPES, RECIPES
 from ..store import RunFile
 from .analyze import analyze
+from .build import check_analysis_numbers
 from .config import (
     AnalysisSettings,
     RunSettings,
@@ -290,7 +291,8 @@ def recipes_of(settings: AnalysisSettings) -> Mapping[str, Sequence[str]]:
 
 
 def check_analysis(settings: AnalysisSettings) -> None:
-    """Refuse names of recipes and quantities that the analysis would refuse after training."""
+    """Refuse numbers and names that the analysis would refuse after training."""
+    check_analysis_numbers(settings)
     recipes_of(settings)
     for quantity in settings.quantities:
         check_choice(quantity, "analysis.quantities", QUANTITIES)

@@ -15,7 +15,7 @@ from ..results import Checkpoint
 from ..store import RunFile
 from ..tasks import Task
 from ..training import Adam, Optimizer, TrainingRun, fit, init_readout
-from .build import build_cell, build_optimizer, build_task, seeds, settings_of
+from .build import build_cell, build_optimizer, build_task, check_training, seeds, settings_of
 from .config import RunSettings, settings_from_dict
 from .progress import Progress, Silent
 
@@ -174,6 +174,7 @@ def train_to_file(
     shown = Silent() if progress is None else progress
     task = build_task(settings)
     cell = build_cell(settings.cell, task.n_inputs)
+    check_training(settings)
     arguments = {
         "optimizer": build_optimizer(settings.training),
         "n_iterations": settings.training.n_iterations,

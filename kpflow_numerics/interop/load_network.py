@@ -12,7 +12,7 @@ import numpy as np
 
 from .._typing import Array, Params
 from .._validation import InputError, InputTypeError, check_array, check_choice, suggest
-from ..cells import CELLS, Cell, cell_from_config
+from ..cells import Cell, cell_from_config
 from .state_dict import read_state_dict
 
 _RECURRENT = re.compile(
@@ -20,6 +20,7 @@ _RECURRENT = re.compile(
     r"(?:_l(?P<layer>\d+))?(?P<reverse>_reverse)?"
 )
 _KIND_OF_GATES = {1: "vanilla-rnn", 3: "gru", 4: "lstm"}
+_GATES_OF_KIND = {"vanilla-rnn": 1, "leaky-rnn": 1, "gru": 3, "lstm": 4}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -217,8 +218,7 @@ def _build_cell(
     if kind is None:
         is_leaky = gates == 1 and (form is not None or leak is not None or "bias" in found)
         kind = "leaky-rnn" if is_leaky else _KIND_OF_GATES[gates]
-    check_choice(kind, "cell", CELLS)
-    expected = {"vanilla-rnn": 1, "leaky-rnn": 1, "gru": 3, "lstm": 4}[kind]
+    expected = _GATES_OF_KIND[check_choice(kind, "cell", _GATES_OF_KIND)]
     if gates != expected:
         raise InputError(
             f"{source}: weight_hh of shape {(rows, n_units)} has {gates} blocks of rows, as "

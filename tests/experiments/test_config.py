@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from kpflow_numerics._errors import InputError, InputTypeError
+from kpflow_numerics._errors import InputError, InputTypeError, suggest
 from kpflow_numerics.analysis import DEFAULT_QUANTITIES, DEFAULT_RECIPES, SignThresholds
+from kpflow_numerics.experiments.build import build_cell
 from kpflow_numerics.experiments.config import (
     AnalysisSettings,
+    CellSettings,
     RunSettings,
     SignSettings,
     override,
@@ -20,6 +22,7 @@ from kpflow_numerics.experiments.config import (
     settings_from_dict,
 )
 from kpflow_numerics.experiments.run import check_analysis, recipes_of
+from kpflow_numerics.experiments.train import train_to_file
 from kpflow_numerics.store import to_toml
 
 
@@ -144,3 +147,46 @@ def test_the_signs_begin_where_the_analysis_says() -> None:
     assert settings_from_dict(tables).signs == SignSettings(k_rank=3.0)
     with pytest.raises(InputError, match=r"\[signs\] has no key 'k_rang'.*Did you mean 'k_rank'"):
         settings_from_dict({"signs": {"k_rang": 2.0}})
+
+
+def test_a_setting_of_every_cell_is_meant_where_the_cell_has_none_like_it() -> None:
+    with pytest.raises(InputError, match=r"no setting cell\.gian; it takes.*Did you mean 'gain'"):
+        build_cell(CellSettings(options={"gian": 3.0}), 3)
+    with pytest.raises(InputError, match=r"no setting cell\.biass.*Did you mean 'bias'"):
+        build_cell(CellSettings(options={"biass": False}), 3)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"training": {"n_iterations": -3}}, r"training\.n_iterations must be at least 0; got -3"),
+        ({"training": {"batch_size": 0}}, r"training\.batch_size must be at least 1"),
+        ({"training": {"checkpoint_every": 0}}, r"training\.checkpoint_every must be at least 1"),
+        ({"training": {"seed": -1}}, r"training\.seed must be at least 0"),
+        ({"training": {"tolerance": -1.0}}, r"training\.tolerance must be finite and at least 0"),
+        ({"training": {"clip_norm": 0.0}}, r"training\.clip_norm must be finite and greater than"),
+        ({"cell": {"gain": -1.0}}, r"cell\.gain must be finite and at least 0"),
+        ({"analysis": {"n_trials": 0}}, r"analysis\.n_trials must be at least 1"),
+    ],
+)
+def test_numbers_that_training_would_refuse_are_refused_before_any_file_is_looked_at(
+    tmp_path: Path, tables: dict, message: str
+) -> None:
+    path = tmp_path / "run.h5"
+    path.write_text("not a run file")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=message):
+            train_to_file(settings_from_dict(tables), path, overwrite=overwrite)
+    assert path.read_text() == "not a run file"
+
+
+@pytest.mark.parametrize("name", ["n_trials", "n_checkpoints", "n_eigenpairs", "max_memory_gib"])
+def test_numbers_that_an_analysis_would_refuse_are_refused_before_training(name: str) -> None:
+    with pytest.raises(InputError, match=rf"analysis\.{name} must be"):
+        check_analysis(settings_from_dict({"analysis": {name: 0}}).analysis)
+
+
+def test_words_are_near_whatever_their_capitals() -> None:
+    assert suggest("GUR", ["lstm", "gru"]) == " Did you mean 'gru'?"
+    assert suggest("mean", ["MeanField"]) == " Did you mean 'MeanField'?"
+    assert suggest("qqq", ["lstm", "gru"]) == ""

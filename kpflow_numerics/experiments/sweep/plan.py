@@ -14,7 +14,7 @@ import numpy as np
 from ..._errors import InputError, InputTypeError, suggest
 from ..._validation import check_choice, check_flag, check_integer, check_real
 from ...store import to_toml
-from ..build import build_cell, build_optimizer, build_task
+from ..build import build_cell, build_optimizer, build_task, check_training
 from ..config import RunSettings, override, read_settings, settings_from_dict
 from ..run import check_analysis
 from .axes import SweepAxis, read_axes
@@ -329,6 +329,7 @@ def _check_cells(plan: SweepPlan) -> None:
             task = build_task(settings)
             build_cell(settings.cell, task.n_inputs)
             build_optimizer(settings.training)
+            check_training(settings)
             check_analysis(settings.analysis)
         except (InputError, InputTypeError) as error:
             kind = type(error)
