@@ -292,7 +292,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(here: Path) -> None:
     [
         (["runn", "memory-pro"], "Did you mean 'run'?"),
         (["--verson"], "there is no option --verson. Did you mean '--version'?"),
-        (["run", "memory-por"], "low-rank-forecast; got 'memory-por'. Did you mean 'memory-pro'?"),
+        (["run", "memory-por"], "characters; got 'memory-por'. Did you mean 'memory-pro'?"),
         (["run", "--outpt", "run.h5"], "there is no option --outpt. Did you mean '--output'?"),
         (["run", "--cell", "GUR"], "lstm, low-rank-rnn; got 'GUR'. Did you mean 'gru'?"),
         (["sweep", "pln"], "got 'pln'. Did you mean 'plan'?"),
