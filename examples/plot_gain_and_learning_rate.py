@@ -58,8 +58,9 @@ def learn(cell, task, optimizer, gain, seed, sizes):
 
 
 def spread(values):
-    """Return the median and the whole range in words."""
-    return f"{np.median(values):.3g} [{values.min():.3g}, {values.max():.3g}]"
+    """Return the median and the whole range in words, to two digits."""
+    middle, low, high = (f"{float(f'{x:.2g}'):g}" for x in np.quantile(values, (0.5, 0, 1)))
+    return f"{middle} [{low}, {high}]"
 
 
 def show(name, by_name, gains, rates):
@@ -79,7 +80,7 @@ def draw(axes, found, gains, rates):
             ax.imshow(shades, "Blues", vmin=low, vmax=high, alpha=0.6, aspect="auto")
             for place in np.ndindex(*shades.shape):
                 text = spread(found[name][key][place]).replace(" [", "\n[")
-                ax.text(*place[::-1], text, ha="center", va="center", fontsize="small")
+                ax.text(*place[::-1], text, ha="center", va="center", fontsize="x-small")
             ax.set_xticks(range(len(rates[name])), [f"{rate:g}" for rate in rates[name]])
             ax.set_yticks(range(len(gains)), [f"{gain:g}" for gain in gains])
             ax.set(title=name, xlabel="learning rate", ylabel=f"g ({DRAWN[key]})")
@@ -100,7 +101,7 @@ def main(scale="small", *, kind="gru", **sizes):
         ])  # fmt: skip
         found[name] = dict(zip(MEASURED, np.moveaxis(values, -1, 0), strict=True))
         show(name, found[name], sizes["gains"], rates[name])
-    _, axes = plt.subplots(len(DRAWN), len(found), figsize=(11, 9), layout="constrained")
+    _, axes = plt.subplots(len(DRAWN), len(found), figsize=(13, 8), layout="constrained")
     draw(axes, found, sizes["gains"], rates)
     return found
 
