@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ...analysis import NetworkAnalysis
 from ...spectral import PUBLISHED_RECIPES
 from ._html import Markup, element, join, table
-from ._numbers import effort, interval, number, value_and_certainty
-from ._section import MAIN_RECIPE, OPERATORS, Section, Subject
+from ._numbers import certainty, effort, interval, number
+from ._section import MAIN_RECIPE, OPERATORS, Section, Subject, measured
 
 
 def number_sections(subject: Subject) -> Iterator[Section]:
@@ -39,10 +39,15 @@ def _over_training(analyses: list[NetworkAnalysis]) -> Markup:
             ]
         )
     return table(
-        ["iteration", "evaluation loss", "accuracy", *(f"rank of {name}" for name in OPERATORS)],
+        [
+            "iteration",
+            "evaluation loss",
+            "accuracy",
+            *(f"rank of {measured(name)}" for name in OPERATORS),
+        ],
         rows,
-        caption="Over training: loss, accuracy and effective ranks (participation ratio; that of "
-        "P is of P P*). Brackets without a probability are certain.",
+        caption="Over training: loss, accuracy and effective ranks (participation ratios). "
+        "Brackets without a probability are certain.",
         numeric=range(6),
     )
 
@@ -50,12 +55,12 @@ def _over_training(analyses: list[NetworkAnalysis]) -> Markup:
 def _ranks(last: NetworkAnalysis) -> Markup:
     rows = [
         [
-            entry.operator,
+            measured(entry.operator),
             entry.recipe,
             number(entry.estimate.value),
             number(entry.estimate.lower),
             number(entry.estimate.upper),
-            value_and_certainty(entry.estimate)[1],
+            certainty(entry.estimate),
             entry.estimate.method,
             *effort(entry.estimate),
         ]
@@ -75,10 +80,10 @@ def _ranks(last: NetworkAnalysis) -> Markup:
             "memory",
         ],
         rows,
-        caption=f"Effective ranks at iteration {last.iteration}, by recipe; those of P are of "
-        f"P P*. {_published_note(last)}Flops are with those of "
-        "the products, where the operator tells them.",
+        caption=f"Effective ranks at iteration {last.iteration}, by recipe. {_published_note(last)}"
+        "Flops are with those of the products, where the operator tells them.",
         numeric=(2, 3, 4, 7, 8, 9),
+        wrapped=(6,),
     )
 
 
@@ -86,11 +91,11 @@ def _quantities(last: NetworkAnalysis) -> Markup:
     rows = [
         [
             entry.name,
-            ", ".join("P P*" if each == "P" else each for each in entry.operators),
+            ", ".join(map(measured, entry.operators)),
             number(entry.estimate.value),
             number(entry.estimate.lower),
             number(entry.estimate.upper),
-            value_and_certainty(entry.estimate)[1],
+            certainty(entry.estimate),
             entry.estimate.method,
             *effort(entry.estimate),
         ]
@@ -102,6 +107,7 @@ def _quantities(last: NetworkAnalysis) -> Markup:
         rows,
         caption=f"Other quantities at iteration {last.iteration}. {_bound_note(last)}",
         numeric=(2, 3, 4, 7, 8, 9),
+        wrapped=(6,),
     )
 
 
@@ -143,7 +149,7 @@ def _spectra(last: NetworkAnalysis) -> Markup:
         ["operator", "eigenvalues", "certificate", "solver", "products"],
         [
             [
-                operator,
+                measured(operator),
                 len(last.spectra[operator]),
                 element("span", "complete", class_="good")
                 if last.complete.get(operator)
@@ -159,7 +165,7 @@ def _spectra(last: NetworkAnalysis) -> Markup:
     )
     longest = max((len(last.spectra[operator]) for operator in operators), default=0)
     values = table(
-        ["index", *("P P*" if operator == "P" else operator for operator in operators)],
+        ["index", *map(measured, operators)],
         [
             [index + 1]
             + [
