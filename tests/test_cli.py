@@ -171,7 +171,7 @@ def test_a_multi_task_run_measures_interference(
     small = [*SMALL, "--trials", "8", "--set", "task.n_context=2"]
     assert kpflow("run", "multi-task", *small, "--output", "m.h5") == 0
     shown = capsys.readouterr().out
-    assert re.search(r"Sign: tasks interfere: (not )?raised, -?\d", shown)
+    assert re.search(r"Sign: tasks interfere: (not )?raised, minus the cosine -?\d", shown)
     with RunFile.open("m.h5") as file:
         batch, held = file.evaluation_batch, [each.interference for each in file.analyses]
         wanted = []

@@ -110,7 +110,8 @@ class FailureSign:
     def __str__(self) -> str:
         if self.verdict == "not known":
             return f"{self.name}: not known: {self.reason}"
-        return f"{self.name}: {self.verdict}, {self.number} (raised {self.side})"
+        what = f"{self.estimate.quantity} " if self.estimate.quantity else ""
+        return f"{self.name}: {self.verdict}, {what}{self.number} (raised {self.side})"
 
 
 def failure_signs(

@@ -95,9 +95,14 @@ def draw_legend(
 
 
 def _columns(handles: Sequence[Any], width: float) -> int:
-    """Return how many columns of a legend fit a width in inches, a letter taking 3.6 points."""
+    """Return how many columns of a legend fit a width in inches, as even as its rows allow.
+
+    A letter takes 3.6 points.
+    """
     longest = max(len(handle.get_label().replace("$", "")) for handle in handles)
-    return max(1, min(len(handles), int(72 * width / (3.6 * longest + 22.0))))
+    most = max(1, min(len(handles), int(72 * width / (3.6 * longest + 22.0))))
+    n_rows = -(-len(handles) // most)
+    return -(-len(handles) // n_rows)
 
 
 def key_target(ax: Axes | None, axes: Axes) -> Axes | Figure:
@@ -106,10 +111,12 @@ def key_target(ax: Axes | None, axes: Axes) -> Axes | Figure:
 
 
 def integer_ticks(ax: Axes) -> None:
-    """Put the ticks of the horizontal axis on integers."""
+    """Put the ticks of the horizontal axis on integers, of the kind that checkpoints are at."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(
+        MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    )
 
 
 def plain_log_ticks(ax: Axes) -> None:

@@ -220,7 +220,7 @@ def _interference_courses(record: Record) -> Figure:
         ("gradients", "accumulated-contributions", "states"), panels, strict=True
     ):
         interference_course(record, quantity=quantity, key=False, ax=ax)
-        ax.set_title(ax.get_ylabel().partition("\n")[2])
+        ax.set_title(ax.get_ylabel().partition("\n")[2].replace("\n", ", "))
         ax.set_ylabel("Cosine between tasks")
         ax.label_outer()
     draw_legend(figure, labelled_handles(panels))

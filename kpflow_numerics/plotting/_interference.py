@@ -243,7 +243,7 @@ def interference_course(
                 axes.vlines(iterations, low, high, colors=colour, linewidth=0.9, gid="range")
         axes.set_ylim(-1.0, 1.0)
         over = f"\nmean and range of {len(runs)} runs" if len(runs) > 1 else ""
-        axes.set_ylabel(f"Cosine between\n{label}{over}")
+        axes.set_ylabel("\n".join(["Cosine between", *label.split(", ")]) + over)
         axes.set_xlabel("Training iteration")
         integer_ticks(axes)
         if key:

@@ -57,6 +57,8 @@ def failure_sign(sign: FailureSign, *, ax: Axes | None = None) -> Axes:
     if is_logarithmic:
         values = [max(value, _SMALLEST) for value in values]
     with drawing_on(ax) as axes:
+        from matplotlib.patheffects import Normal, Stroke
+
         axes.plot([iteration for iteration, _ in points], values, color=colour, marker="o",
                   clip_on=False)  # fmt: skip
         draw_intervals(axes, points, colour)
@@ -78,6 +80,7 @@ def failure_sign(sign: FailureSign, *, ax: Axes | None = None) -> Axes:
             va="top" if sign.side == "below" else "bottom",
             fontsize="small",
             color=GREY,
+            path_effects=[Stroke(linewidth=2.0, foreground="white"), Normal()],
         )
         axes.set_ylabel(_label(sign))
         axes.set_xlabel("Training iteration")

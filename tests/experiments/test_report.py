@@ -12,7 +12,8 @@ from kpflow_numerics.analysis import FailureSign
 from kpflow_numerics.analysis.checkpoint import OperatorRank
 from kpflow_numerics.analysis.quantities import OperatorQuantity
 from kpflow_numerics.experiments.report import _figures, _interference, report_html, write_report
-from kpflow_numerics.experiments.report._html import Markup, element, join, table
+from kpflow_numerics.experiments.report._html import Markup, element, join, table, whole
+from kpflow_numerics.experiments.report._html import page as page_of
 from kpflow_numerics.experiments.report._interference import interference_panels
 from kpflow_numerics.experiments.report._numbers import number
 from kpflow_numerics.experiments.report._panels import report_panels
@@ -27,6 +28,7 @@ from tests.cases.analyses import (
     make_interference,
 )
 
+INLINE = {"a", "b", "code", "span"}
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 HOSTILE = "<script>alert(\"x\")</script> & 'quoted'"
 
@@ -65,6 +67,7 @@ class Document(HTMLParser):
             self.references += re.findall(r"url\(#([^)]+)\)", value or "")
         if tag not in VOID:
             self.open.append(tag)
+        self.words.append("" if tag in INLINE else " ")
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
@@ -75,6 +78,7 @@ class Document(HTMLParser):
             self.faults.append(f"</{tag}> closes {self.open[-1:]}")
         else:
             self.open.pop()
+        self.words.append("" if tag in INLINE else " ")
 
     def handle_data(self, data):
         if self.open and self.open[-1] != "style":
@@ -84,7 +88,7 @@ class Document(HTMLParser):
 
     @property
     def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+        return re.sub(r"\s+", " ", "".join(self.words))
 
 
 def validation(passed: bool = True) -> ValidationReport:
@@ -341,7 +345,7 @@ def test_what_an_estimate_took_is_in_its_row(without_figures) -> None:
     entry = OperatorRank("NTK", "participation-ratio", counted)
     run = FakeRun(analyses=[make_analysis(ranks=(entry,))], losses=[])
     text = Document(report_html(run)).text
-    assert "participation-ratio 5 4.5 5.5 certainly 4.5 to 5.5 bounds 4,321 3.2e+09 3 MiB" in text
+    assert "participation-ratio 5 4.5 5.5 certain bounds 4,321 3.2e+09 3 MiB" in text
     assert "paper-figure-4" not in text
     assert "paper-figure-4 is no rank of the operator" in Document(report_html(FakeRun())).text
 
@@ -443,3 +447,37 @@ def test_operators_are_explained_in_the_order_of_the_tables() -> None:
 def test_a_text_among_the_settings_is_shown_by_its_beginning() -> None:
     (entry,) = flatten({"task": {"text": "abcde" * 3000}})
     assert entry == ("task.text", f"{'abcde' * 400} ... (15,000 characters)")
+
+
+def test_no_line_ends_within_a_number_or_a_product_of_operators() -> None:
+    assert whole("about 95 % of P K P* and P P*") == "about 95\xa0% of P\xa0K\xa0P* and P\xa0P*"
+    assert whole("at iteration 30, at 1.5e-05") == (
+        'at iteration\xa030, at <span class="whole">1.5e-05</span>'
+    )
+    assert whole("tr(A B) / (|A| |B|)") == "tr(A\xa0B) / (|A|\xa0|B|)"
+    assert whole("a < b & 2 of 3") == "a &lt; b &amp; 2 of 3"
+    assert element("p", Markup("5 %"), "5 %") == "<p>5 %5\xa0%</p>"
+    assert element("p", "x", title="1e-05 of 5 %") == '<p title="1e-05 of 5 %">x</p>'
+
+
+def test_what_is_measured_of_p_is_said_to_be_of_p_p_star(page) -> None:
+    text = Document(page).text
+    assert "Effective rank of P P*" in text
+    assert "rank of P P* rank of NTK" in text
+    assert "P P* participation-ratio" in text
+    assert not re.search(r"(?i)rank of P(?! P\*)", text)
+    assert not re.search(r"alignment[^.]{0,20} P(?! P\*)[, ]", text)
+
+
+def test_a_caption_is_as_wide_as_the_page_whatever_its_table(page) -> None:
+    assert "caption > span" in page
+    assert re.search(r"caption > span \{[^}]*width: max-content", page)
+
+
+def test_only_running_text_and_a_few_words_may_take_several_lines() -> None:
+    drawn = table(["a", "b", "c", "d"], [[1, 2, 3, 4]], numeric=(1,), wide=(2,), wrapped=(3,))
+    for each in ('<td class="number">2', '<td class="text">3', '<td class="words">4'):
+        assert each in drawn
+    text = page_of("t", drawn)
+    assert "td, .whole { white-space: nowrap; }" in text
+    assert "td.text, td.words { white-space: normal; }" in text

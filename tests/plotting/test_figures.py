@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from kpflow_numerics import plotting
 from kpflow_numerics._errors import MissingExtraError
@@ -589,3 +590,20 @@ class TestInlineSvg:
         assert "http" not in draw[0]
         assert "<metadata" not in draw[0]
         assert 'aria-label="say &quot;what&quot; &amp; &lt;why&gt;"' in draw[0]
+
+
+def test_the_columns_of_a_key_are_even() -> None:
+    from kpflow_numerics.plotting._axes import _columns
+
+    handles = [Line2D([], [], label="memory-pro") for _ in range(4)]
+    assert [_columns(handles, width) for width in (0.5, 2.0, 2.6, 6.8)] == [1, 2, 2, 4]
+
+
+def test_ticks_of_training_are_where_checkpoints_are() -> None:
+    from kpflow_numerics.plotting._axes import integer_ticks
+
+    ax = Figure().add_subplot()
+    ax.plot([0, 300], [0.0, 1.0])
+    integer_ticks(ax)
+    shown = [tick for tick in ax.get_xticks() if 0 <= tick <= 300]
+    assert shown == [0, 100, 200, 300]

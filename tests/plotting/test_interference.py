@@ -245,3 +245,13 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     mixed = [analyses()[0], *analyses(("a", "b"), (20,))]
     with pytest.raises(InputError, match="same tasks"):
         plotting.interference_course(mixed)
+
+
+def test_the_label_of_a_course_is_no_taller_than_the_axes() -> None:
+    held = [make_analysis(iteration, interference=make_interference()) for iteration in (0, 10)]
+    ax = plotting.interference_course(held, quantity="accumulated-contributions")
+    figure = ax.get_figure()
+    figure.draw_without_rendering()
+    label = ax.yaxis.label.get_window_extent()
+    assert label.y0 >= 0
+    assert label.y1 <= figure.bbox.y1

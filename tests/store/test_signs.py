@@ -73,9 +73,9 @@ def test_signs_are_told(path) -> None:
     lines = describe_run(path).splitlines()
     first = next(place for place, line in enumerate(lines) if line.startswith("signs"))
     assert lines[first : first + 3] == [
-        "signs        K of low rank: raised, 1.5 in [1.25, 1.75] (95 %), threshold 2 "
+        "signs        K of low rank: raised, rank 1.5 in [1.25, 1.75] (95 %), threshold 2 "
         "(raised below)",
-        "             tasks interfere: raised, 0.5 in [1.25, 1.75] (95 %), threshold 0.75 "
+        "             tasks interfere: raised, rank 0.5 in [1.25, 1.75] (95 %), threshold 0.75 "
         "(raised above)",
         "             early inputs forgotten: not known: one task",
     ]

@@ -42,13 +42,16 @@ table {
   margin: 0.5rem 0;
 }
 caption { text-align: left; color: #404040; font-size: 0.85rem; padding-bottom: 0.25rem; }
-caption span { display: block; position: sticky; left: 0; max-width: min(46rem, 90vw); }
+caption > span { display: block; position: sticky; left: 0; width: max-content;
+  max-width: min(46rem, 100vw - 3rem); }
 th, td { padding: 0.2rem 0.7rem 0.2rem 0; text-align: left; vertical-align: top; }
+td, .whole { white-space: nowrap; }
 thead th { border-bottom: 1px solid #808080; }
 tbody tr + tr > * { border-top: 1px solid #e6e6e6; }
 tbody th { font-weight: normal; white-space: nowrap; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td.text { min-width: 20rem; }
+td.number, th.number { text-align: right; }
+td.text, td.words { white-space: normal; }
+td.text { min-width: 14rem; }
 .good { color: #00664b; font-weight: 600; }
 .bad { color: #a33c00; font-weight: 600; }
 .notice { border-left: 4px solid #d55e00; padding: 0.25rem 0.75rem; background: #fdf3ec; }
@@ -63,6 +66,7 @@ footer { margin-top: 2rem; font-size: 0.85rem; color: #404040; }
   nav { display: none; }
   h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; }
+  td { white-space: normal; }
   td.text { min-width: 0; }
 }
 """
@@ -77,17 +81,35 @@ def escape(text: object) -> Markup:
     return text if isinstance(text, Markup) else Markup(html.escape(str(text), quote=True))
 
 
+_SPACE_WITHIN = re.compile(
+    r"(?<=\d) (?=%)|(?<=\biteration) (?=\d)|(?<=\bP) (?=P\*|K P\*)|(?<=\bP K) (?=P\*)"
+    r"|(?<=tr\(A) (?=B\))|(?<=\|A\|) (?=\|B\|)"
+)
+_EXPONENT = re.compile(r"\d[\d.,]*e[+-]\d+")
+
+
+def whole(text: object) -> Markup:
+    """Return text as HTML in which no line ends within a number, or within a product of operators.
+
+    Browsers take the minus of ``1e-05`` for a hyphen, and would end a line there.
+    """
+    kept = _SPACE_WITHIN.sub("\N{NO-BREAK SPACE}", escape(text))
+    return Markup(_EXPONENT.sub(r'<span class="whole">\g<0></span>', kept))
+
+
 def element(tag: str, *content: object, **attributes: str) -> Markup:
     """Return an element; text in it is escaped, and ``class_`` stands for ``class``.
 
-    An underscore within the name of an attribute stands for a hyphen.
+    Numbers in the text stay whole, see :func:`whole`. An underscore within the name of an attribute
+    stands for a hyphen.
     """
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for name, value in attributes.items()
         if value
     )
-    return Markup(f"<{tag}{written}>{''.join(escape(part) for part in content)}</{tag}>")
+    inner = "".join(part if isinstance(part, Markup) else whole(part) for part in content)
+    return Markup(f"<{tag}{written}>{inner}</{tag}>")
 
 
 def join(parts: Iterable[object], separator: str = "\n") -> Markup:
@@ -102,6 +124,7 @@ def table(
     caption: object = "",
     numeric: Sequence[int] = (),
     wide: Sequence[int] = (),
+    wrapped: Sequence[int] = (),
 ) -> Markup:
     """Return a table that scrolls sideways where the page is narrow.
 
@@ -113,12 +136,15 @@ def table(
         The cells; the first of a row is its header.
     caption : object
         Stands above the table.
-    numeric, wide : sequence of int
-        Columns that are set to the right, and columns of running text.
+    numeric, wide, wrapped : sequence of int
+        Columns that are set to the right, columns of running text, and columns of a few words that
+        may take several lines; all others stay on one line.
     """
 
     def kind(column: int) -> str:
-        return "number" if column in numeric else "text" if column in wide else ""
+        if column in numeric:
+            return "number"
+        return "text" if column in wide else "words" if column in wrapped else ""
 
     head = join(
         (
@@ -149,7 +175,7 @@ def page(title: str, *content: object) -> str:
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{element('title', title)}\n<style>{STYLE}</style>\n</head>\n"
+        f"{element('title', escape(title))}\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n{glyphs}{body}\n</body>\n</html>\n"
     )
 

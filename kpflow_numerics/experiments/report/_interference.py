@@ -76,8 +76,7 @@ def _row(last: CheckpointInterference, course: np.ndarray, pair: tuple[int, int]
         last.state_similarity[pair],
     ]
     names = f"{last.names[pair[0]]} and {last.names[pair[1]]}"
-    label = element("span", names, style="white-space: nowrap")
-    return [label, *("–" if np.isnan(value) else f"{value:.3f}" for value in numbers)]
+    return [names, *("–" if np.isnan(value) else f"{value:.3f}" for value in numbers)]
 
 
 def _figures(held: list[NetworkAnalysis]) -> Markup:

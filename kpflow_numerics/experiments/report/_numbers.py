@@ -31,6 +31,13 @@ def value_and_certainty(estimate: Estimate) -> tuple[str, str]:
     return number(estimate.value), f"{ends}, {100 * estimate.confidence:.3g} % interval"
 
 
+def certainty(estimate: Estimate) -> str:
+    """Return in a word or two how certain a value is, beside its lower and upper ends."""
+    if estimate.is_exact:
+        return "exact"
+    return "certain" if estimate.is_certified else f"{100 * estimate.confidence:.3g} %"
+
+
 def effort(estimate: Estimate) -> tuple[str, str, str]:
     """Return the products, flops and memory that an estimate took, a dash where not counted."""
     products = f"{estimate.n_matvecs:,}"

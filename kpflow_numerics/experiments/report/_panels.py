@@ -11,6 +11,7 @@ from ... import plotting
 from ...analysis.activity_quantities import CENTRED_COSINE, COSINE, MODE_SHARE
 from ...analysis.output_quantities import OUTPUT_RANK
 from ...plotting._rank_dynamics import PUBLISHED
+from ._section import measured
 
 MEANINGS = {
     COSINE: "Cosine of the tangent kernel and of K, averaged over units, with the core V V* of "
@@ -98,7 +99,7 @@ def report_panels(run: Any) -> dict[str, list[Panel]]:
         )
     spectra = record.analyses[-1].spectra
     if spectra:
-        names = ["P P*" if name == "P" else name for name in spectra]
+        names = [measured(name) for name in spectra]
         headings["Spectra"] = _over_training(
             record, plotting.spectra, f"Leading eigenvalues of {' and '.join(names)}"
         )
@@ -132,7 +133,7 @@ def _training(history: plotting.History, accuracy_meaning: str) -> list[Panel]:
 def _ranks(record: plotting.Record) -> list[Panel]:
     panels = [
         Panel(
-            "Effective ranks over training (participation ratio; that of P is of P P*). Solid bars "
+            "Effective ranks of K, P P* and NTK over training (participation ratios). Solid bars "
             "and bands are certain bounds; dashed bars and lighter bands are intervals of the "
             "probability that the key names; what has neither is exact.",
             lambda: plotting.rank_dynamics(record),

@@ -16,7 +16,7 @@ def provenance_sections(subject: Subject) -> Iterator[Section]:
     run = subject.run
     for heading, mapping in (("Settings", run.config), ("Provenance", run.provenance)):
         rows = [[name, element("code", value)] for name, value in flatten(mapping)]
-        yield Section(heading, [table(["name", "value"], rows)])
+        yield Section(heading, [table(["name", "value"], rows, wide=(1,))])
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

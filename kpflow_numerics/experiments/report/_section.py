@@ -20,6 +20,11 @@ OPERATORS = {
 MAIN_RECIPE = "participation-ratio"
 
 
+def measured(operator: str) -> str:
+    """Return what rank, trace and spectrum of an operator are of: for P, ``P P*``."""
+    return "P P*" if operator == "P" else operator
+
+
 class Subject:
     """The run that a report is about, read once for all of its sections.
 

@@ -42,7 +42,7 @@ def _verdicts(signs: tuple[FailureSign, ...]) -> Markup:
         for sign in signs
     ]
     return table(
-        ["sign", "verdict", "number", "lower", "upper", "raised", "what it is"],
+        ["sign", "verdict", "number", "lower", "upper", "raised if", "what it is"],
         rows,
         caption="A sign is raised, or not, where the whole interval of its number lies on one side "
         "of the threshold; otherwise it is undecided. Thresholds are settings, [signs].",
@@ -60,6 +60,6 @@ def _figures(signs: tuple[FailureSign, ...]) -> Markup:
         )
         for place, sign in enumerate(signs, 1)
         if sign.course
-        for caption in [f"{sign.name}: {sign.verdict}, {sign.number}."]
+        for caption in [f"{sign.name[0].upper()}{sign.name[1:]}: {sign.verdict}, {sign.number}."]
     ]
     return element("div", *drawn, class_="figures")

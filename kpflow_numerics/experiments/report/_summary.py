@@ -9,7 +9,7 @@ from typing import Any
 from ...analysis import NetworkAnalysis
 from ._html import Markup, element, join
 from ._numbers import number, value_and_certainty
-from ._section import MAIN_RECIPE, OPERATORS, Section, Subject
+from ._section import MAIN_RECIPE, OPERATORS, Section, Subject, measured
 
 
 def summary_sections(subject: Subject) -> Iterator[Section]:
@@ -39,7 +39,10 @@ def _facts(run: Any, last: NetworkAnalysis) -> Markup:
         for entry in last.ranks:
             if (entry.operator, entry.recipe) == (operator, MAIN_RECIPE):
                 facts.append(
-                    (f"Effective rank of {operator}", *value_and_certainty(entry.estimate))
+                    (
+                        f"Effective rank of {measured(operator)}",
+                        *value_and_certainty(entry.estimate),
+                    )
                 )
     if run.validation is not None:
         passed = sum(check.passed for check in run.validation.checks)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from ...analysis import NetworkAnalysis
 from ...spectral import PUBLISHED_RECIPES
 from ._html import Markup, element, join, table
-from ._numbers import effort, interval, number, value_and_certainty
+from ._numbers import certainty, effort, interval, number
 from ._panels import MEANINGS
-from ._section import MAIN_RECIPE, OPERATORS, Section, Subject
+from ._section import MAIN_RECIPE, OPERATORS, Section, Subject, measured
 
 
 def number_sections(subject: Subject) -> Iterator[Section]:
@@ -40,10 +40,15 @@ def _over_training(analyses: list[NetworkAnalysis]) -> Markup:
             ]
         )
     return table(
-        ["iteration", "evaluation loss", "accuracy", *(f"rank of {name}" for name in OPERATORS)],
+        [
+            "iteration",
+            "evaluation loss",
+            "accuracy",
+            *(f"rank of {measured(name)}" for name in OPERATORS),
+        ],
         rows,
-        caption="Over training: loss, accuracy and effective ranks (participation ratio; that of "
-        "P is of P P*). Brackets without a probability are certain.",
+        caption="Over training: loss, accuracy and effective ranks (participation ratios). "
+        "Brackets without a probability are certain.",
         numeric=range(6),
     )
 
@@ -51,12 +56,12 @@ def _over_training(analyses: list[NetworkAnalysis]) -> Markup:
 def _ranks(last: NetworkAnalysis) -> Markup:
     rows = [
         [
-            entry.operator,
+            measured(entry.operator),
             entry.recipe,
             number(entry.estimate.value),
             number(entry.estimate.lower),
             number(entry.estimate.upper),
-            value_and_certainty(entry.estimate)[1],
+            certainty(entry.estimate),
             entry.estimate.method,
             *effort(entry.estimate),
         ]
@@ -76,10 +81,10 @@ def _ranks(last: NetworkAnalysis) -> Markup:
             "memory",
         ],
         rows,
-        caption=f"Effective ranks at iteration {last.iteration}, by recipe; those of P are of "
-        f"P P*. {_published_note(last)}Flops are with those of "
-        "the products, where the operator tells them.",
+        caption=f"Effective ranks at iteration {last.iteration}, by recipe. {_published_note(last)}"
+        "Flops are with those of the products, where the operator tells them.",
         numeric=(2, 3, 4, 7, 8, 9),
+        wrapped=(6,),
     )
 
 
@@ -87,11 +92,11 @@ def _quantities(last: NetworkAnalysis) -> Markup:
     rows = [
         [
             entry.name,
-            ", ".join("P P*" if each == "P" else each for each in entry.operators),
+            ", ".join(map(measured, entry.operators)),
             number(entry.estimate.value),
             number(entry.estimate.lower),
             number(entry.estimate.upper),
-            value_and_certainty(entry.estimate)[1],
+            certainty(entry.estimate),
             entry.estimate.method,
             *effort(entry.estimate),
         ]
@@ -104,6 +109,7 @@ def _quantities(last: NetworkAnalysis) -> Markup:
         caption=f"Other quantities at iteration {last.iteration}. {_bound_note(last)}"
         f"{_meanings(last)}",
         numeric=(2, 3, 4, 7, 8, 9),
+        wrapped=(6,),
     )
 
 
@@ -155,7 +161,7 @@ def _spectra(last: NetworkAnalysis) -> Markup:
         ["operator", "eigenvalues", "certificate", "solver", "products"],
         [
             [
-                operator,
+                measured(operator),
                 len(last.spectra[operator]),
                 element("span", "complete", class_="good")
                 if last.complete.get(operator)
@@ -171,7 +177,7 @@ def _spectra(last: NetworkAnalysis) -> Markup:
     )
     longest = max((len(last.spectra[operator]) for operator in operators), default=0)
     values = table(
-        ["index", *("P P*" if operator == "P" else operator for operator in operators)],
+        ["index", *map(measured, operators)],
         [
             [index + 1]
             + [

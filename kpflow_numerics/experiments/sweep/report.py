@@ -151,7 +151,7 @@ def shown_results(grid: SweepGrid) -> list[Shown]:
             places = {"quantity": quantity, "checkpoint": "last"}
             label = quantity_label(str(quantity))
             is_alignment = label.startswith("alignment")
-            note = "Alignment of A and B: tr(A B) / (|A| |B|)." if is_alignment else ""
+            note = "The alignment of A and B is tr(A B) / (|A| |B|)." if is_alignment else ""
             caption = f"{label[0].upper()}{label[1:]} after training"
             title = f"{label} after training"
             shown.append(Shown("quantity_value", places, title, caption, note))
@@ -370,7 +370,7 @@ def _cells(grid: SweepGrid) -> Markup:
             [
                 index,
                 *(
-                    _unbroken(plotting.place_label(grid.coordinates[name][i]))
+                    plotting.place_label(grid.coordinates[name][i])
                     for name, i in zip(grid.axes, place, strict=True)
                 ),
                 element("span", word, class_="good" if word == "done" else "bad"),
@@ -386,10 +386,6 @@ def _cells(grid: SweepGrid) -> Markup:
         caption=f"Every run of the grid.{more} All results are in sweep.h5, which xarray opens.",
         numeric=(0, *range(len(grid.axes) + 2, len(grid.axes) + 4 + len(values))),
     )
-
-
-def _unbroken(text: str) -> Markup:
-    return element("span", text, style="white-space: nowrap")
 
 
 def _failures(grid: SweepGrid) -> Iterator[Markup]:
@@ -413,7 +409,7 @@ def _foot(grid: SweepGrid) -> Iterator[Markup]:
     ):
         yield element("h2", heading)
         rows = [[name, element("code", value)] for name, value in flatten(mapping)]
-        yield table(["name", "value"], rows)
+        yield table(["name", "value"], rows, wide=(1,))
 
 
 def _listed(words: Sequence[str]) -> str:
