@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import FloatArray
+from .._typing import BoolArray, FloatArray, IntArray
 from ..core_compression import CompressedLinearization, compress_core
 from ..linearization import Linearization
 from ..testing import default_tolerance
@@ -53,21 +53,42 @@ class CutNorms:
 
 
 def cut_norms(
-    linearization: Linearization, cut: CompressedLinearization, unit: float = 1.0
+    linearization: Linearization,
+    cut: CompressedLinearization,
+    unit: float = 1.0,
+    coarser: tuple[CompressedLinearization, CutNorms] | None = None,
 ) -> CutNorms:
     """Return the norms of a cut, from a pass over the columns of its sensitivity.
 
     They are those of the kernels over `unit`; near ``tr N`` it keeps their squares from vanishing.
+    With a coarser cut of the same features, whose norms are known, only the columns that it lacks
+    are gone through: the others keep their norms, and meet these twice in ``|S'* S'|_F^2``.
     """
     totals, scale = np.zeros(3), cut.dtype.type(unit**-0.5)
-    for columns in _unit_columns(cut.n_parameters, cut.dtype):
+    lacking = np.ones(cut.n_parameters, dtype=bool)
+    if coarser is not None:
+        before, norms = coarser
+        totals[:] = norms.trace, norms.squared, norms.product
+        lacking = _beyond(before, cut)
+    times = np.where(lacking, 1.0, 2.0)[:, None]
+    for columns in _unit_columns(np.flatnonzero(lacking), cut.n_parameters, cut.dtype):
         moved = cut.propagate(cut.param_jvp(scale * columns), overwrite=True)
         totals[0] += _square(moved)
         back = linearization.propagate_adjoint(moved, overwrite=True)
-        totals[1] += _square(scale * cut.param_vjp(back))
+        inside = np.square(scale * cut.param_vjp(back), dtype=np.float64)
+        totals[1] += float(np.sum(times * inside))
         totals[2] += _square(scale * linearization.param_vjp(back))
     traced, squared, product = totals.tolist()
     return CutNorms(traced, squared, product, rounding_error(linearization))
+
+
+def _beyond(before: CompressedLinearization, cut: CompressedLinearization) -> BoolArray:
+    """Return which parameters of a cut a coarser one lacks: those of its later directions."""
+    lacking = {}
+    for name, shape in cut.layout.shapes.items():
+        lacking[name] = np.zeros(shape, dtype=bool)
+        lacking[name][:, before.layout.shapes[name][1] :] = True
+    return np.concatenate([lacking[name].ravel() for name in cut.layout.shapes])
 
 
 def rounding_error(linearization: Linearization) -> float:
@@ -118,10 +139,11 @@ def _squared_norm_bounds(
     # The trace and rounding take their part of the width, the norm the rest.
     known = 2.0 * (1.0 - lower) + 2.0 * rounding_error(linearization)
     squared_width = max(width - known, 0.2 * width)
-    error = FIRST_TRACE_ERROR
+    error, coarser = FIRST_TRACE_ERROR, None
     for _ in range(MOST_CUTS):
         cut = cut_to(linearization, error)
-        norms = cut_norms(linearization, cut, unit)
+        norms = cut_norms(linearization, cut, unit, coarser)
+        coarser = cut, norms
         least, most = norms.squared_norm_bounds(1.0)
         left_out = 1.0 - norms.trace
         # A finer cut does not help where what is not known of the trace is all that is left out.
@@ -134,11 +156,11 @@ def _squared_norm_bounds(
     return least, most
 
 
-def _unit_columns(n: int, dtype: np.dtype[Any]) -> Iterator[FloatArray]:
-    for first in range(0, n, COLUMNS):
-        width = min(COLUMNS, n - first)
-        columns = np.zeros((n, width), dtype)
-        columns[np.arange(first, first + width), np.arange(width)] = 1
+def _unit_columns(places: IntArray, n: int, dtype: np.dtype[Any]) -> Iterator[FloatArray]:
+    for first in range(0, len(places), COLUMNS):
+        chunk = places[first : first + COLUMNS]
+        columns = np.zeros((n, len(chunk)), dtype)
+        columns[chunk, np.arange(len(chunk))] = 1
         yield columns
 
 

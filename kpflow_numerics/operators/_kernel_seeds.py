@@ -56,15 +56,18 @@ class UnitSeeds:
         """How many those are."""
         return len(self.above_rounding[0])
 
+    def scaled(self, units: IntArray, places: IntArray) -> FloatArray:
+        """Return ``sqrt(l) v`` of some seeds as ``(columns, S, T)``."""
+        roots = np.sqrt(self.values[units, places])
+        found: FloatArray = self.vectors[units, :, :, places] * roots[:, None, None]
+        return found
+
     def block(self, units: IntArray, places: IntArray) -> FloatArray:
         """Return ``sqrt(l) e_i v`` of some seeds as ``(T, S H, columns)``."""
         n_units, n_slots, n_steps, _ = self.vectors.shape
         columns = len(units)
         block = np.zeros((n_steps, n_slots, n_units, columns))
-        scaled = (
-            self.vectors[units, :, :, places] * np.sqrt(self.values[units, places])[:, None, None]
-        )
-        block[:, :, units, np.arange(columns)] = scaled.transpose(2, 1, 0)
+        block[:, :, units, np.arange(columns)] = self.scaled(units, places).transpose(2, 1, 0)
         return block.reshape(n_steps, n_slots * n_units, columns)
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -138,7 +141,7 @@ def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, 
         if left_out <= max(width, ROUNDING) * total or used == len(order):
             return total, total + left_out
         columns = slice(used, used + COLUMNS_AT_A_TIME)
-        total += _sum_of_squares(seeds.block(units[columns], places[columns]), A)
+        total += _sum_of_squares(seeds, units[columns], places[columns], A)
         np.add.at(n_taken, units[columns], 1)
         used = min(columns.stop, len(order))
 
@@ -155,12 +158,20 @@ def _observed(A: FloatArray) -> FloatArray:
     return total
 
 
-def _sum_of_squares(block: FloatArray, A: FloatArray) -> float:
-    """Return ``|P block|_F^2`` for a block ``(T, N, columns)`` of one trial."""
-    Z = block[0]
-    total = float(np.vdot(Z, Z))
-    for t in range(1, len(A)):
-        Z = A[t] @ Z
-        Z += block[t]
+def _sum_of_squares(seeds: UnitSeeds, units: IntArray, places: IntArray, A: FloatArray) -> float:
+    """Return ``|P X|_F^2`` for the block X of some seeds of one trial.
+
+    A column of X is zero but for its unit, so that the block itself is never made.
+    """
+    n_units, n_slots = seeds.values.shape[0], seeds.vectors.shape[1]
+    columns = np.arange(len(units))
+    steps = seeds.scaled(units, places).transpose(2, 1, 0)
+    Z, following = np.zeros((2, n_slots, n_units, len(units)))
+    total = 0.0
+    for t, step in enumerate(steps):
+        if t > 0:
+            np.matmul(A[t], Z.reshape(len(A[t]), -1), out=following.reshape(len(A[t]), -1))
+            Z, following = following, Z
+        Z[:, units, columns] += step
         total += float(np.vdot(Z, Z))
     return total

@@ -33,6 +33,31 @@ def test_norms_of_a_cut_are_those_of_its_matrix(case):
     assert norms.product == pytest.approx(np.sum(small * whole), rel=4 * tolerance)
 
 
+@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+def test_a_coarser_cut_is_continued(case):
+    lin = case.linearization()
+    coarse, fine = (kpf.compress_core(lin, tolerance) for tolerance in (0.1, 1e-4))
+    whole = _cut_core.cut_norms(lin, fine)
+    known = _cut_core.cut_norms(lin, coarse)
+    lacking = _cut_core._beyond(coarse, fine)
+    assert lacking.sum() == fine.n_parameters - coarse.n_parameters
+    continued = _cut_core.cut_norms(lin, fine, 1.0, (coarse, known))
+    tolerance = 4 * default_tolerance(lin.dtype, lin.dims[2])
+    for name in ("trace", "squared", "product"):
+        assert getattr(continued, name) == pytest.approx(getattr(whole, name), rel=tolerance)
+
+
+def test_a_continued_cut_that_forgets_the_mixed_terms_is_caught(monkeypatch):
+    lin = collapsed_linearization(kpf.GRU(3, 12))
+    coarse, fine = (kpf.compress_core(lin, tolerance) for tolerance in (0.1, 1e-4))
+    known, whole = _cut_core.cut_norms(lin, coarse), _cut_core.cut_norms(lin, fine)
+    right = _cut_core.cut_norms(lin, fine, 1.0, (coarse, known))
+    assert right.squared == pytest.approx(whole.squared, rel=1e-12)
+    monkeypatch.setattr(_cut_core, "_beyond", lambda *_: np.ones(fine.n_parameters, bool))
+    wrong = _cut_core.cut_norms(lin, fine, 1.0, (coarse, known))
+    assert wrong.squared > 1.01 * whole.squared
+
+
 @pytest.mark.parametrize("width", [0.3, 1e-2, 1e-4])
 @pytest.mark.parametrize("case", SITE_CASES, ids=str)
 def test_bounds_hold_the_rank_and_are_as_narrow_as_asked(case, width):
@@ -51,9 +76,9 @@ def test_few_features_do(cell, monkeypatch):
     sizes = []
     counted = _cut_core.cut_norms
 
-    def counting(linearization, cut, unit):
+    def counting(linearization, cut, *known):
         sizes.append(cut.n_parameters)
-        return counted(linearization, cut, unit)
+        return counted(linearization, cut, *known)
 
     monkeypatch.setattr(_cut_core, "cut_norms", counting)
     kpf.TangentKernel(lin).exact_participation_ratio_bounds(1e-2)
