@@ -15,7 +15,7 @@ from ..operators.kronecker_core import KroneckerCore, gram_norm
 from ..results import Cost, Estimate
 from ..spectral import partial_trace
 from ..spectral._budget import LARGEST_DENSE_SIZE, check_max_memory, check_memory
-from ..spectral._view import SpectralView
+from ..spectral._view import ProductCounter, SpectralView
 from ..spectral.dense import chunks, unit_columns
 from ..spectral.partial_trace import DEFAULT_MAX_PRODUCTS
 
@@ -134,7 +134,7 @@ def schmidt_decomposition(
     1 1.0
     8 1.36
     """
-    view = SpectralView(op)
+    view = SpectralView(op, counter=ProductCounter(watched=False))
     dims = getattr(view.operator, "dimsd", None)
     if dims is None or len(dims) != 3:
         raise InputError(

@@ -45,7 +45,10 @@ def trace(sites: WeightSites) -> float:
 
 
 def squared_frobenius_norm(sites: WeightSites) -> float:
-    """Return ``sum_gg' sum(G^g * G^g' * (E E*))``, ``E = D^g * D^g'`` summed over slots."""
+    """Return ``sum_gg' sum(G^g * G^g' * (E E*))``, ``E = D^g * D^g'`` summed over slots.
+
+    Not finite where fourth powers of the activity overflow.
+    """
     gains = flat_gains(sites)
     features = [flat_features(group) for group in sites.groups]
     products = {
@@ -61,9 +64,10 @@ def squared_frobenius_norm(sites: WeightSites) -> float:
         total = 0.0
         for (a, b), E in products.items():
             gain_gram = E[rows] @ E[start:].T
-            gain_gram *= grams[a]
-            both = 2.0 * np.vdot(gain_gram, grams[b])
-            total += float(both - np.vdot(gain_gram[:, square], grams[b][:, square]))
+            with np.errstate(over="ignore", invalid="ignore"):
+                gain_gram *= grams[a]
+                both = 2.0 * np.vdot(gain_gram, grams[b])
+                total += float(both - np.vdot(gain_gram[:, square], grams[b][:, square]))
         return total
 
     return sum(map_in_threads(of_rows, range(0, len(gains), NORM_ROWS)))

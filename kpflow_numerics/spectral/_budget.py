@@ -9,6 +9,7 @@ import numpy as np
 
 from .._validation import InputError, MemoryLimitError, check_real
 from ..results import Cost, format_bytes
+from ._scale import is_usable, norm_of
 
 DEFAULT_MAX_MEMORY = 4 * 2**30
 """Working memory in bytes that a spectral function may take unless told otherwise: 4 GiB."""
@@ -31,6 +32,10 @@ products give a standard error of 1 % at a participation ratio of 66.
 
 CHEAP_FLOPS = 1e10
 """An exact method below this many flops is taken without looking at the alternative."""
+
+
+# Values that say whether they are right: those of eigenpairs are made anew from the vectors.
+_SIZED = ("trace", "trace_bounds", "frobenius_norm", "eigenvalues", "partial_trace")
 
 
 def predicted_products(rtol: float | None) -> float:
@@ -106,7 +111,8 @@ def ask_exact(
     Returns
     -------
     tuple of the value and its cost, or None
-        None where the operator does not offer it or where it is too dear.
+        None where the operator does not offer it, where it is too dear, and where it has overflown
+        or vanished, though the operator has not.
     """
     method = getattr(operator, f"exact_{quantity}", None)
     estimate = getattr(operator, "exact_cost", None)
@@ -117,15 +123,31 @@ def ask_exact(
             remedy = 'Raise max_memory, use a smaller batch, or take method="auto".'
             check_memory(cost.memory_bytes, max_memory, f"{name}.exact_{quantity}()", remedy)
         if required or cost is None or _affordable(cost, max_memory, max_flops):
-            value = method(*arguments)
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = method(*arguments)
             if value is not None:
-                return value, cost
+                if _in_range(operator, quantity, value):
+                    return value, cost
+                if required:
+                    raise InputError(
+                        f"{name}.exact_{quantity}() leaves the range of its floats: the operator "
+                        "is too large or too small. Scale inputs or parameters, use float64, or "
+                        'take method="auto", which works at any scale.'
+                    )
     if required:
         raise InputError(
             f'method="exact" needs a closed form, exact_{quantity}(), which this {name} does not '
             'offer here; use method="auto".'
         )
     return None
+
+
+def _in_range(operator: Any, quantity: str, value: Any) -> bool:
+    if quantity not in _SIZED or is_usable(quantity, value):
+        return True
+    if not np.all(np.asarray(value) == 0) or not hasattr(operator, "matmat"):
+        return False
+    return norm_of(operator, np.dtype(operator.dtype))[0] == 0
 
 
 def told_cost(estimate: Any, quantity: str, arguments: tuple[Any, ...]) -> Cost | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..results import Cost
 from ..testing import default_tolerance
 from ._budget import EXACT_FLOPS, ask_exact
 from ._orthogonal import column_norms
+from ._scale import OutOfScaleError, RescaledOperator, largest_scale, norm_of, original
 
 PRODUCT_COLUMNS = 64
 """Columns that are given to an operator at once, so that its own memory stays bounded."""
@@ -31,9 +33,12 @@ class ProductCounter:
         Of all products, and of the largest block.
     known : bool
         Whether every operator that was multiplied knows its ``product_cost``.
+    watched : bool
+        Whether the sizes of products are still looked at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, watched: bool = True) -> None:
+        self.watched = watched
         self.columns = 0
         self.flops = 0.0
         self.memory_bytes = 0.0
@@ -58,13 +63,20 @@ class CountedOperator:
         Any real operator.
     counter : ProductCounter
         Where the products are counted; several operators may share it.
+    squared : bool
+        Whether it is the Gram operator whose spectrum is meant.
     """
 
-    def __init__(self, operator: LinearOperator, counter: ProductCounter) -> None:
+    def __init__(
+        self, operator: LinearOperator, counter: ProductCounter, *, squared: bool = False
+    ) -> None:
         self.operator = operator
         self.shape: tuple[int, int] = operator.shape
-        self.dtype = _float_dtype(operator)
+        self.dtype = float_dtype(operator)
         self._counter = counter
+        self.squared = squared
+        self._watched = not isinstance(operator, RescaledOperator)
+        self._seen = False
 
     def product_cost(self, k: int = 1) -> Cost | None:
         """Return what a block product takes, where the operator tells it."""
@@ -104,13 +116,39 @@ class CountedOperator:
         self._counter.add(X.shape[1], self.product_cost(X.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
             Y = np.asarray(multiply(X), dtype=self.dtype)
-        if not np.isfinite(Y).all():
+        size, given = _largest(Y), _largest(X)
+        if self._watched and self._counter.watched and given > 0:
+            self._check_scale(size / given)
+        if not math.isfinite(size):
             raise InputError(
-                f"op ({type(self.operator).__name__}, {self.dtype}) gave NaN or infinite entries "
-                "in a product. Its states or parameters hold them, or the product overflows: "
-                "check the trajectory, or use float64."
+                f"op ({type(original(self.operator)).__name__}, {self.dtype}) gave NaN or infinite "
+                "entries in a product. Its states or parameters hold them, or the product "
+                "overflows: check the trajectory, or use float64."
             )
         return Y
+
+    def _check_scale(self, ratio: float) -> None:
+        """Raise OutOfScaleError if squares of the operator would overflow or vanish.
+
+        Of small products only the first tells anything, and a random vector is asked before.
+        """
+        largest = largest_scale(self.dtype) ** (0.5 if self.squared else 1.0)
+        if self._seen and ratio <= largest:
+            return
+        self._seen = True
+        if 1 / largest <= ratio <= largest:
+            return
+        norm, products = norm_of(self.operator, self.dtype)
+        for _ in range(products):
+            self._counter.add(1, self.product_cost())
+        if 0 < norm < math.inf and not 1 / largest <= norm <= largest:
+            raise OutOfScaleError(
+                f"op ({type(self.operator).__name__}, {self.dtype}) has a norm of about "
+                f"{norm:.1e}, whose squares are out of range or whose products overflow: scale "
+                "inputs or parameters, or use float64.",
+                self._counter.columns,
+            )
+        self._watched = False
 
 
 class SpectralView:
@@ -148,7 +186,7 @@ class SpectralView:
         positive_semidefinite: bool | None = None,
         counter: ProductCounter | None = None,
     ) -> None:
-        self.operator = _as_operator(operator)
+        self.operator = as_operator(operator)
         self._counter = ProductCounter() if counter is None else counter
         self._products = CountedOperator(self.operator, self._counter)
         self.n: int = self.operator.shape[0]
@@ -159,6 +197,7 @@ class SpectralView:
         if self_adjoint is None:
             self_adjoint = self._seems_self_adjoint()
         self.self_adjoint = bool(self_adjoint)
+        self._products.squared = not self.self_adjoint
         if self.self_adjoint and self.operator.shape[0] != self.operator.shape[1]:
             raise InputError(
                 f"op is not square, so it cannot be self-adjoint; got shape {self.operator.shape}."
@@ -201,9 +240,16 @@ class SpectralView:
         return Cost(flops + made.flops, memory + made.memory_bytes)
 
     @property
+    def exponent(self) -> int:
+        """Of the power of two that the eigenvalues are over: 0 for what the user gave."""
+        if not isinstance(self.operator, RescaledOperator):
+            return 0
+        return self.operator.exponent * (1 if self.self_adjoint else 2)
+
+    @property
     def name(self) -> str:
         """The operator's class, for messages."""
-        return type(self.operator).__name__
+        return type(original(self.operator)).__name__
 
     @property
     def smaller_side(self) -> int:
@@ -276,7 +322,8 @@ class SpectralView:
 
     def counted(self, operator: Any) -> CountedOperator:
         """Return another operator whose products are counted together with these."""
-        return CountedOperator(operator, self._counter)
+        squared = operator is not self.operator or not self.self_adjoint
+        return CountedOperator(operator, self._counter, squared=squared)
 
     def apply(self, X: FloatArray) -> FloatArray:
         """Return the product of the self-adjoint operator with the columns of X."""
@@ -316,7 +363,14 @@ class SpectralView:
         return bool(asymmetry <= default_tolerance(self.dtype) * scale)
 
 
-def _as_operator(operator: Any) -> LinearOperator:
+def _largest(array: FloatArray) -> float:
+    """Return the largest absolute entry, NaN where there is one, without a temporary array."""
+    if not array.size:
+        return 0.0
+    return float(np.maximum(np.max(array), -np.min(array)))
+
+
+def as_operator(operator: Any) -> LinearOperator:
     if isinstance(operator, (list, tuple)):
         operator = check_array(operator, "op", ("n", "p"))
     try:
@@ -331,7 +385,7 @@ def _as_operator(operator: Any) -> LinearOperator:
     return operator
 
 
-def _float_dtype(operator: LinearOperator) -> np.dtype[Any]:
+def float_dtype(operator: LinearOperator) -> np.dtype[Any]:
     dtype = np.dtype(operator.dtype)
     if dtype.kind in "bui":
         return np.dtype(np.float64)

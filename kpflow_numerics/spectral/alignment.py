@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from .._typing import RNGLike
 from .._validation import check_choice, check_integer, check_rng
 from ..results import Estimate
+from ._any_scale import NO_SCALE, SPECTRUM, at_any_scale
 from ._bounded import DEFAULT_PAIRS
 from ._budget import check_max_memory
 from ._pair import Pair, Spending
@@ -77,6 +79,27 @@ def inner_product(
     >>> inner_product(np.diag([2.0, 1.0]), np.diag([1.0, 3.0]))
     Estimate(5, dense, 12 products)
     """
+    solve = partial(
+        _inner_product,
+        method=method,
+        n_matvecs=n_matvecs,
+        rtol=rtol,
+        rng=rng,
+        max_memory=max_memory,
+    )
+    return at_any_scale(solve, (A, B), SPECTRUM)
+
+
+def _inner_product(
+    A: Any,
+    B: Any,
+    *,
+    method: str,
+    n_matvecs: int,
+    rtol: float | None,
+    rng: RNGLike,
+    max_memory: float | None,
+) -> Estimate:
     spending = _checked(method, INNER_PRODUCT_METHODS, n_matvecs, rtol, rng, max_memory)
     pair = Pair(A, B, spending)
     exact = pair.exact_product()
@@ -174,6 +197,29 @@ def alignment(
     >>> alignment(kpf.TangentKernel(lin), PP, "bounds", rtol=0.05).is_certified
     True
     """
+    solve = partial(
+        _alignment,
+        method=method,
+        n_matvecs=n_matvecs,
+        rtol=rtol,
+        n_pairs=n_pairs,
+        rng=rng,
+        max_memory=max_memory,
+    )
+    return at_any_scale(solve, (A, B), NO_SCALE)
+
+
+def _alignment(
+    A: Any,
+    B: Any,
+    *,
+    method: str,
+    n_matvecs: int,
+    rtol: float | None,
+    n_pairs: int,
+    rng: RNGLike,
+    max_memory: float | None,
+) -> Estimate:
     spending = _checked(method, ALIGNMENT_METHODS, n_matvecs, rtol, rng, max_memory)
     n_pairs = check_integer(n_pairs, "n_pairs")
     pair = Pair(A, B, spending)

@@ -19,6 +19,12 @@ from .._validation import InputError, check_array, check_choice, check_integer, 
 from ..testing import default_tolerance
 from .rank_recipes import RECIPES, VARIANCE_FRACTION, leading_count, whole_count
 
+_ROUNDING = 32 * float(np.finfo(np.float64).eps)
+"""Relative rounding of the bounds: sums of terms of one sign, taken by pairs, and their ratios.
+
+Less than :func:`whole_count` forgives, so that whole numbers stay what they are.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class _Known:
@@ -68,6 +74,7 @@ def rank_bracket(
     Returns
     -------
     lower, upper : float
+        Rounding here is allowed for; that of the values and the trace is what their makers made.
 
     Raises
     ------
@@ -91,6 +98,9 @@ def rank_bracket(
         lower, upper = 0.0, float(known.rank_bound)
     else:
         lower, upper = _BRACKETS[recipe](known)
+    lower, upper = (1.0 - _ROUNDING) * lower, (1.0 + _ROUNDING) * upper
+    if recipe == "variance-95":
+        lower, upper = whole_count(lower), whole_count(upper)
     smallest = VARIANCE_FRACTION if recipe == "variance-95-interpolated" else 1.0
     lower, upper = max(lower, smallest), min(upper, float(known.rank_bound))
     return min(lower, upper), max(lower, upper)
@@ -158,7 +168,7 @@ def norm_bracket(
     known = _known(trace, values, residual_norms, rank_bound, complete=complete)
     residuals = np.asarray(residual_norms, np.float64)
     least, most = _squared_norm(known, residuals, complete=complete)
-    return math.sqrt(least), math.sqrt(most)
+    return (1.0 - _ROUNDING) * math.sqrt(least), (1.0 + _ROUNDING) * math.sqrt(most)
 
 
 def _known(
@@ -182,16 +192,17 @@ def _known(
         )
     slack = float(np.linalg.norm(residuals))
     others = rank_bound - len(low)
-    # A trace equal to the sum to rounding leaves nothing over.
-    rest = trace - float(np.sum(low))
-    rest = rest if rest > rounding * trace and others > 0 else 0.0
+    # What is left over is the difference of two sums, each rounded.
+    rest = max(trace - float(np.sum(low)), 0.0) if others > 0 else 0.0
+    unsure = _ROUNDING / 4 * trace if others > 0 else 0.0
     cap = float(low[-1]) + slack if complete else rest
     return _Known(
         trace=trace,
         low=low,
         high=low + slack,
-        rest_low=max(rest - slack * len(low), 0.0),
-        rest_high=rest,
+        # A trace equal to the sum to rounding may leave nothing over.
+        rest_low=max(rest - slack * len(low) - unsure, 0.0) if rest > rounding * trace else 0.0,
+        rest_high=rest + unsure,
         cap=cap,
         others=others,
     )
@@ -233,13 +244,8 @@ def _stable(known: _Known) -> tuple[float, float]:
 def _variance_interpolated(known: _Known) -> tuple[float, float]:
     target = VARIANCE_FRACTION * known.trace
     even = known.rest_low / max(known.others, 1)
-    fewest = leading_count(known.high, target, known.cap)
-    return fewest, leading_count(known.low, target, even)
-
-
-def _variance(known: _Known) -> tuple[float, float]:
-    lower, upper = _variance_interpolated(known)
-    return whole_count(lower), whole_count(upper)
+    fewest = leading_count(known.high, (1.0 - _ROUNDING / 4) * target, known.cap)
+    return fewest, leading_count(known.low, (1.0 + _ROUNDING / 4) * target, even)
 
 
 def _entropy(known: _Known) -> tuple[float, float]:
@@ -273,7 +279,7 @@ def _entropy_number(share: float) -> float:
 
 
 _BRACKETS: dict[str, Callable[[_Known], tuple[float, float]]] = {
-    "variance-95": _variance,
+    "variance-95": _variance_interpolated,
     "variance-95-interpolated": _variance_interpolated,
     "entropy": _entropy,
     "stable": _stable,

@@ -20,6 +20,7 @@ from .._validation import (
 )
 from ..results import Cost, EigenResult, Estimate
 from ..testing import default_tolerance
+from ._any_scale import NO_SCALE, at_any_scale, in_units
 from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import (
     CHEAP_FLOPS,
@@ -36,7 +37,7 @@ from ._sampled_ratio import SampledRatio
 from ._side import given_side, smaller_side
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .brackets import rank_bracket
-from .eigenvalues import eigenvalues
+from .eigenvalues import spectrum_of
 from .published_rank import PUBLISHED_RECIPES
 from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
 from .sampled_rank import (
@@ -153,6 +154,42 @@ def effective_rank(
     >>> print(effective_rank(np.diag([2.0, 2.0, 0.0])))
     effective rank (participation-ratio): 2 (dense, 7 products)
     """
+    solve = partial(
+        _effective_rank,
+        recipe=recipe,
+        method=method,
+        weighting=weighting,
+        n_pairs=n_pairs,
+        known_pairs=known_pairs,
+        rtol=rtol,
+        n_matvecs=n_matvecs,
+        n_samples=n_samples,
+        rng=rng,
+        max_memory=max_memory,
+        max_size=max_size,
+        self_adjoint=self_adjoint,
+        positive_semidefinite=positive_semidefinite,
+    )
+    return at_any_scale(solve, (op,), NO_SCALE, self_adjoint=self_adjoint)
+
+
+def _effective_rank(
+    op: Any,
+    *,
+    recipe: str,
+    method: str,
+    weighting: str,
+    n_pairs: int,
+    known_pairs: EigenResult | None,
+    rtol: float | None,
+    n_matvecs: int | None,
+    n_samples: int,
+    rng: RNGLike,
+    max_memory: float | None,
+    max_size: int | None,
+    self_adjoint: bool | None,
+    positive_semidefinite: bool | None,
+) -> Estimate:
     view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
     recipe = _check_recipe(recipe)
     method = check_choice(method, "method", RANK_METHODS)
@@ -216,9 +253,9 @@ def effective_rank(
 def _whole_spectrum(
     view: SpectralView, recipe: str, weighting: str, method: str, max_size: int, max_memory: float
 ) -> Estimate:
-    spectrum = eigenvalues(
+    spectrum = spectrum_of(
         view.operator,
-        method,
+        method=method,
         max_size=max_size,
         max_memory=max_memory,
         self_adjoint=view.self_adjoint,
@@ -516,6 +553,7 @@ def _checked_pairs(pairs: EigenResult, view: SpectralView, rank_bound: int) -> E
             f"known_pairs must hold eigenpairs of this {view.name}, with vectors of length "
             f"{view.n}; got {pairs!r}."
         )
+    pairs = in_units(pairs, -view.exponent, view.operator)
     return dataclasses.replace(
         pairs,
         values=pairs.values[:rank_bound],

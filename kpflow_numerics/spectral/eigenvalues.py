@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import scipy.linalg
 from .._typing import FloatArray
 from .._validation import InputError, check_choice, check_integer
 from ..results import Cost, SpectrumResult
+from ._any_scale import SPECTRUM, at_any_scale
 from ._budget import LARGEST_DENSE_SIZE, check_max_memory, dense_memory
 from ._view import SpectralView
 from .dense import matrix_of, self_adjoint_matrix
@@ -70,6 +72,20 @@ def eigenvalues(
     >>> np.asarray(eigenvalues(np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])))
     array([4., 1.])
     """
+    solve = partial(
+        spectrum_of,
+        method=method,
+        max_size=max_size,
+        max_memory=max_memory,
+        self_adjoint=self_adjoint,
+    )
+    return at_any_scale(solve, (op,), SPECTRUM, self_adjoint=self_adjoint)
+
+
+def spectrum_of(
+    op: Any, *, method: str, max_size: int, max_memory: float | None, self_adjoint: bool | None
+) -> SpectrumResult:
+    """Return all eigenvalues of an operator whose scale is in range."""
     view = SpectralView(op, self_adjoint=self_adjoint)
     method = check_choice(method, "method", SPECTRUM_METHODS)
     max_size = check_integer(max_size, "max_size")

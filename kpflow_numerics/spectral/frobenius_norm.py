@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from .._typing import RNGLike
 from .._validation import InputError, check_choice, check_integer, check_rng
 from ..results import EigenResult, Estimate
+from ._any_scale import NORM, at_any_scale
 from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
 from ._budget import ask_exact, check_max_memory, worthwhile_flops
 from ._cheapest_way import PRODUCTS_OF_BOUNDS, SureWay, price_of, price_of_operator
@@ -83,6 +85,32 @@ def frobenius_norm(
     >>> frobenius_norm([[3.0, 0.0], [0.0, 4.0]])
     Estimate(5, dense, 6 products)
     """
+    solve = partial(
+        _frobenius_norm,
+        method=method,
+        n_matvecs=n_matvecs,
+        rtol=rtol,
+        n_pairs=n_pairs,
+        rng=rng,
+        max_memory=max_memory,
+        self_adjoint=self_adjoint,
+        positive_semidefinite=positive_semidefinite,
+    )
+    return at_any_scale(solve, (op,), NORM, self_adjoint=self_adjoint)
+
+
+def _frobenius_norm(
+    op: Any,
+    *,
+    method: str,
+    n_matvecs: int | None,
+    rtol: float | None,
+    n_pairs: int,
+    rng: RNGLike,
+    max_memory: float | None,
+    self_adjoint: bool | None,
+    positive_semidefinite: bool | None,
+) -> Estimate:
     view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
     method = check_choice(method, "method", TRACE_METHODS)
     limit = check_budget(n_matvecs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from .._typing import Array, FloatArray
 from .._validation import InputError, InputTypeError, check_choice, check_integer, suggest
 from ..results import Cost, ReducedMatrix
+from ._any_scale import SPECTRUM, at_any_scale
 from ._budget import CHEAP_FLOPS, EXACT_FLOPS, check_max_memory, check_memory
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .dense import chunks, unit_columns
@@ -89,6 +91,28 @@ def partial_trace(
     >>> over_units.matrix.diagonal()
     array([8., 8., 8.])
     """
+    solve = partial(
+        _partial_trace,
+        over=check_axes(over),
+        method=method,
+        dims=dims,
+        max_products=max_products,
+        max_memory=max_memory,
+        self_adjoint=self_adjoint,
+    )
+    return at_any_scale(solve, (op,), SPECTRUM, self_adjoint=self_adjoint)
+
+
+def _partial_trace(
+    op: Any,
+    *,
+    over: str | Iterable[str],
+    method: str,
+    dims: tuple[int, int, int] | None,
+    max_products: int,
+    max_memory: float | None,
+    self_adjoint: bool | None,
+) -> ReducedMatrix:
     view = SpectralView(op, self_adjoint=self_adjoint)
     lengths = _axis_lengths(view, dims)
     traced = check_axes(over)
@@ -176,6 +200,29 @@ def uniform_projection(
     >>> uniform_projection(np.ones((24, 24)), over=("trial", "unit"), dims=(2, 3, 4)).matrix[0]
     array([64., 64., 64.])
     """
+    solve = partial(
+        projection_of,
+        over=check_axes(over),
+        normalization=normalization,
+        dims=dims,
+        max_products=max_products,
+        max_memory=max_memory,
+        self_adjoint=self_adjoint,
+    )
+    return at_any_scale(solve, (op,), SPECTRUM, self_adjoint=self_adjoint)
+
+
+def projection_of(
+    op: Any,
+    *,
+    over: str | Iterable[str],
+    normalization: str,
+    dims: tuple[int, int, int] | None,
+    max_products: int,
+    max_memory: float | None,
+    self_adjoint: bool | None,
+) -> ReducedMatrix:
+    """Return the projection of an operator whose scale is in range."""
     view = SpectralView(op, self_adjoint=self_adjoint)
     lengths = _axis_lengths(view, dims)
     summed = check_axes(over)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._validation import check_choice, check_integer
 from ..results import Cost, Estimate
-from .partial_trace import uniform_projection
+from ._any_scale import NO_SCALE, at_any_scale
+from .partial_trace import DEFAULT_MAX_PRODUCTS, projection_of
 from .rank_recipes import rank_from_weights
 
 PUBLISHED_RECIPES = ("paper-figure-4",)
@@ -83,12 +85,27 @@ def published_rank(
     >>> 10 < rank.value < 20, rank.recipe, rank.n_matvecs
     (True, 'paper-figure-4', 60)
     """
+    solve = partial(
+        _published_rank, recipe=recipe, n_leading=n_leading, dims=dims, max_memory=max_memory
+    )
+    return at_any_scale(solve, (op,), NO_SCALE)
+
+
+def _published_rank(
+    op: Any,
+    *,
+    recipe: str,
+    n_leading: int | None,
+    dims: tuple[int, int, int] | None,
+    max_memory: float | None,
+) -> Estimate:
     recipe = check_choice(recipe, "recipe", PUBLISHED_RECIPES)
-    averaged = uniform_projection(
+    averaged = projection_of(
         op,
-        ("trial", "unit"),
+        over=("trial", "unit"),
         normalization="mean",
         dims=dims,
+        max_products=DEFAULT_MAX_PRODUCTS,
         max_memory=max_memory,
         self_adjoint=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .._typing import ArrayLike, FloatArray, RNGLike
 from .._validation import InputError
 from ..results import Cost, SingularResult
 from ..testing import default_tolerance
+from ._any_scale import NORM, at_any_scale
 from ._budget import LARGEST_DENSE_SIZE
 from ._leading import Leading, Options, leading_pairs
 from ._orthogonal import column_norms, orthonormalise
@@ -83,6 +85,32 @@ def top_singular_triplets(
     >>> top_singular_triplets(np.diag([3.0, 2.0, 1.0])[:, :2], k=1).values
     array([3.])
     """
+    solve = partial(
+        _top_triplets,
+        k=k,
+        method=method,
+        tolerance=tolerance,
+        max_products=max_products,
+        max_memory=max_memory,
+        initial_vectors=initial_vectors,
+        certificate_products=certificate_products,
+        rng=rng,
+    )
+    return at_any_scale(solve, (op,), NORM)
+
+
+def _top_triplets(
+    op: Any,
+    *,
+    k: int,
+    method: str,
+    tolerance: float | None,
+    max_products: int | None,
+    max_memory: float | None,
+    initial_vectors: ArrayLike | None,
+    certificate_products: int,
+    rng: RNGLike,
+) -> SingularResult:
     operator = SpectralView(op, self_adjoint=False).operator
     n, p = operator.shape
     transposed = p <= n
@@ -154,6 +182,30 @@ def smallest_singular_triplets(
     >>> smallest_singular_triplets(np.diag([3.0, 2.0, 1.0]), k=2).values
     array([1., 2.])
     """
+    solve = partial(
+        _smallest_triplets,
+        k=k,
+        method=method,
+        tolerance=tolerance,
+        max_products=max_products,
+        max_memory=max_memory,
+        certificate_products=certificate_products,
+        rng=rng,
+    )
+    return at_any_scale(solve, (op,), NORM)
+
+
+def _smallest_triplets(
+    op: Any,
+    *,
+    k: int,
+    method: str,
+    tolerance: float | None,
+    max_products: int | None,
+    max_memory: float | None,
+    certificate_products: int,
+    rng: RNGLike,
+) -> SingularResult:
     view = SpectralView(op, self_adjoint=False)
     inverse = getattr(view.operator, "inverse", None)
     if inverse is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from .._typing import ArrayLike, FloatArray, RNGLike
 from .._validation import InputError, InputTypeError, check_array, check_integer, check_rng
 from ..results import Cost, Estimate
+from ._any_scale import SPECTRUM, at_any_scale, times
 from ._budget import check_max_memory, check_memory
 from ._view import PRODUCT_COLUMNS, SpectralView
 from .estimators.forms import chunk_widths, on_sphere
@@ -238,6 +241,30 @@ def spectral_density(
     >>> bool(abs(share[0] - 0.5) < 4 * error[0] + 0.05)
     True
     """
+    solve = partial(
+        _spectral_density,
+        n_steps=n_steps,
+        n_probes=n_probes,
+        n_matvecs=n_matvecs,
+        rng=rng,
+        max_memory=max_memory,
+        self_adjoint=self_adjoint,
+        positive_semidefinite=positive_semidefinite,
+    )
+    return at_any_scale(solve, (op,), SPECTRUM, self_adjoint=self_adjoint, restore=_in_units)
+
+
+def _spectral_density(
+    op: Any,
+    *,
+    n_steps: int,
+    n_probes: int,
+    n_matvecs: int | None,
+    rng: RNGLike,
+    max_memory: float | None,
+    self_adjoint: bool | None,
+    positive_semidefinite: bool | None,
+) -> SpectralDensity:
     view = SpectralView(op, self_adjoint=self_adjoint, positive_semidefinite=positive_semidefinite)
     n_steps = check_integer(n_steps, "n_steps")
     n_probes = check_integer(n_probes, "n_probes", minimum=2)
@@ -269,6 +296,19 @@ def spectral_density(
         nodes = np.maximum(nodes, 0.0)
     cost = view.whole_cost(Cost(4.0 * size * n_steps**2 * n_probes, needed))
     return _on_grid(nodes, weights * (size / view.n), size, view.n, view.n_matvecs, cost)
+
+
+def _in_units(found: SpectralDensity, exponent: int, operator: Any) -> SpectralDensity:
+    """Return a density over eigenvalues times ``2^exponent``."""
+    nodes, grid, width = (
+        times(each, exponent, operator) for each in (found.nodes, found.grid, found.width)
+    )
+    density, error = (
+        times(each, -exponent, operator) for each in (found.density, found.density_error)
+    )
+    return dataclasses.replace(
+        found, nodes=nodes, grid=grid, width=width, density=density, density_error=error
+    )
 
 
 def lanczos_rules(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._typing import ArrayLike, RNGLike
 from ..results import EigenResult
+from ._any_scale import SPECTRUM, at_any_scale
 from ._finish import rayleigh_ritz
 from ._leading import Leading, Options, leading_pairs
 from ._view import SpectralView
@@ -110,6 +112,34 @@ def top_eigenpairs(
     >>> result
     EigenResult(3 eigenpairs 3 ... 2 of n=4, converged, complete, dense, 8 products)
     """
+    solve = partial(
+        _top_eigenpairs,
+        k=k,
+        method=method,
+        tolerance=tolerance,
+        max_products=max_products,
+        max_memory=max_memory,
+        initial_vectors=initial_vectors,
+        certificate_products=certificate_products,
+        self_adjoint=self_adjoint,
+        rng=rng,
+    )
+    return at_any_scale(solve, (op,), SPECTRUM, self_adjoint=self_adjoint)
+
+
+def _top_eigenpairs(
+    op: Any,
+    *,
+    k: int,
+    method: str,
+    tolerance: float | None,
+    max_products: int | None,
+    max_memory: float | None,
+    initial_vectors: ArrayLike | None,
+    certificate_products: int,
+    self_adjoint: bool | None,
+    rng: RNGLike,
+) -> EigenResult:
     view = SpectralView(op, self_adjoint=self_adjoint)
     options = Options.checked(
         view,

@@ -172,6 +172,51 @@ def test_a_preconditioner_weighs_the_gradients() -> None:
         kpf.interference(lin, error, IDS, preconditioner=np.ones(3))
 
 
+SQUARE = CellCase(kpf.VanillaRNN(4, 4))
+
+
+def scales_of(lin: kpf.Linearization) -> dict[str, np.ndarray]:
+    """Return scales of which no array, square or not, is its own transpose."""
+    rng = np.random.default_rng(83)
+    return {name: rng.uniform(0.1, 3.0, shape) for name, shape in lin.layout.shapes.items()}
+
+
+def weighed_matrix(
+    lin: kpf.Linearization, error: np.ndarray, M: dict, ids: np.ndarray
+) -> np.ndarray:
+    """Return ``err_i* S diag(M) S* err_j`` from the dense sensitivity, column by column of S."""
+    S = kpf.Sensitivity(lin).to_dense().astype(np.float64)
+    gradients = [S.T @ (error * (ids == i)[:, None, None]).ravel() for i in range(ids.max() + 1)]
+    entries = [lin.layout.unpack(gradient[:, None]) for gradient in gradients]
+    return np.array(
+        [
+            [
+                sum(np.sum(a[name][..., 0] * b[name][..., 0] * M[name]) for name in M)
+                for b in entries
+            ]
+            for a in entries
+        ]
+    )
+
+
+@pytest.mark.parametrize("case", [SQUARE, *OWN_CASES], ids=str)
+def test_each_scale_weighs_its_own_entry(case: CellCase) -> None:
+    lin, error, ids = problem(case)
+    M = scales_of(lin)
+    found = kpf.interference(lin, error, ids, preconditioner=M)
+    close(found.matrix, weighed_matrix(lin, error, M, ids), case)
+
+
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh"])
+def test_a_square_array_of_scales_that_is_transposed_is_seen(name: str) -> None:
+    lin, error, ids = problem(SQUARE)
+    M = scales_of(lin)
+    turned = M | {name: M[name].T}
+    found = kpf.interference(lin, error, ids, preconditioner=turned)
+    with pytest.raises(AssertionError):
+        close(found.matrix, weighed_matrix(lin, error, M, ids), SQUARE)
+
+
 def test_the_move_of_adam_is_that_of_all_tasks_together() -> None:
     """Where the moments have settled, a step of Adam moves the outputs as the sum of the tasks."""
     task = kpf.MultiTask(n_context=2, n_stimulus=2, n_memory=2, n_response=2)

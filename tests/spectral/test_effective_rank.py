@@ -11,6 +11,7 @@ from kpflow_numerics.spectral import (
     RANK_METHODS,
     RECIPES,
     WEIGHTINGS,
+    brackets,
     effective_rank,
     participation_ratio_bracket,
     rank_bracket,
@@ -132,16 +133,21 @@ class TestBrackets:
         values = DECAYS[name]
         truth = rank_from_weights(values, recipe)
         total = float(np.sum(values))
-        rounding = 1e-9
+        rounding = default_tolerance(np.float64, len(values) ** 2, factor=100) * truth
         widths = []
         for r in range(1, len(values) + 1):
             ritz, residuals = ritz_pairs(values, r, slack, np.random.default_rng(r))
             lower, upper = rank_bracket(recipe, total, ritz, residuals, len(values))
-            assert lower - rounding <= truth <= upper + rounding
+            assert lower <= truth <= upper
             widths.append(upper - lower)
         if slack == 0:
             assert np.all(np.diff(widths) <= rounding)
             assert widths[-1] <= rounding
+
+    def test_bounds_that_allow_no_rounding_break(self, monkeypatch):
+        monkeypatch.setattr(brackets, "_ROUNDING", 0.0)
+        with pytest.raises(AssertionError):
+            self.test_they_hold_the_truth_and_shrink("variance-95-interpolated", "dominant", 0.0)
 
     def test_the_participation_ratio_is_no_wider_than_the_formula(self):
         values = np.sort(np.random.default_rng(7).random(40) ** 2)[::-1]

@@ -3,6 +3,7 @@ import pytest
 
 from kpflow_numerics._validation import InputError, MemoryLimitError
 from kpflow_numerics.spectral import SPECTRUM_METHODS, eigenvalues
+from kpflow_numerics.spectral._scale import SCALE_PRODUCTS
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.spectra import (
     SPECTRA,
@@ -27,7 +28,8 @@ def test_every_spectrum(name, dtype):
     np.testing.assert_allclose(found, values, atol=atol)
     assert found.values.dtype == dtype
     assert found.method == "dense"
-    assert found.n_matvecs == op.columns == len(values)
+    looked = SCALE_PRODUCTS if name in ("zero", "tiny") else 0
+    assert len(values) <= found.n_matvecs == op.columns <= len(values) + looked
 
 
 @pytest.mark.parametrize("method", ["auto", "dense", "gram"])

@@ -12,6 +12,7 @@ from kpflow_numerics.spectral import (
     top_eigenpairs,
     trace,
 )
+from kpflow_numerics.spectral._scale import SCALE_PRODUCTS
 from kpflow_numerics.spectral._view import SpectralView
 from kpflow_numerics.spectral.estimators.forms import (
     FactorForm,
@@ -107,7 +108,7 @@ def test_estimates_are_near_and_budgets_are_honoured(name, dtype, method, budget
             rounding = default_tolerance(dtype, A.size) * abs(truth)
             assert abs(found.value - truth) <= 6 * found.standard_error + rounding
         asked = found.n_matvecs - view.n_matvecs
-        assert asked <= budget
+        assert asked <= budget + (SCALE_PRODUCTS if name == "zero" else 0)
         if name == "square":
             assert asked == budget
 
@@ -483,7 +484,7 @@ def test_auto_makes_a_sketch_where_it_pays(values, rtol, sketched, factored, mon
         ("xnystrace", "one-sided-forward") if factored else ("hutch++", "hutchinson")
     )
     assert found.method == (with_sketch if sketched else without)
-    assert found.n_matvecs <= 90
+    assert found.n_matvecs <= 90 + (0 if np.any(values) else SCALE_PRODUCTS)
     assert found.lower - 1e-9 <= np.sum(values) <= found.upper + 1e-9
 
 
