@@ -56,13 +56,17 @@ class RitzSpan:
 
     def leading(self, k: int) -> tuple[FloatArray, FloatArray]:
         """Return the k leading Ritz values, and the coefficients of orthonormal Ritz vectors."""
-        sizes = np.sqrt(np.diagonal(self._gram))
-        shares, directions = np.linalg.eigh(self._gram / np.outer(sizes, sizes))
-        kept = shares > _DEPENDENT
-        basis = directions[:, kept] / np.sqrt(shares[kept]) / sizes[:, np.newaxis]
+        basis = self._orthonormal()
         quotient = basis.T @ self._quotient @ basis
         values, coefficients = np.linalg.eigh((quotient + quotient.T) / 2)
         return values[::-1][:k], basis @ coefficients[:, ::-1][:, :k]
+
+    def _orthonormal(self) -> FloatArray:
+        """Return the coefficients of an orthonormal basis; columns that depend are left out."""
+        sizes = np.sqrt(np.diagonal(self._gram))
+        shares, directions = np.linalg.eigh(self._gram / np.outer(sizes, sizes))
+        kept = shares > _DEPENDENT
+        return directions[:, kept] / np.sqrt(shares[kept]) / sizes[:, np.newaxis]
 
     def combine(self, coefficients: FloatArray) -> FloatArray:
         """Return combinations of the columns."""
@@ -80,7 +84,8 @@ class RitzSpan:
     def rest_of(self, block: FloatArray) -> FloatArray:
         """Return columns less their projections onto the span, of norm one."""
         parts = np.vstack([each.T @ block for each in self._blocks])
-        own = np.linalg.lstsq(self._gram, parts)[0]
+        basis = self._orthonormal()
+        own = basis @ (basis.T @ parts)
         rest = _combined([block, *self._blocks], np.vstack([np.eye(block.shape[1]), -own]))
         rest /= column_norms(rest)
         return rest
