@@ -15,17 +15,112 @@ from .._threads import single_threaded_blas
 from .._typing import FloatArray
 from .._validation import InputError, MemoryLimitError
 from ..results import Cost
+from ..testing import default_tolerance
 from ._finish import Pairs
-from ._orthogonal import column_norms, orthonormalise
+from ._orthogonal import column_norms
 from ._side import Side, smaller_side
 from ._view import SpectralView
-from .block_krylov import RitzBasis
 from .lanczos import LanczosBasis, lanczos, lanczos_capacity
 
 _MOST_CORRECTIONS = 4
 _LEAST_GAIN = 0.5
 _BLOCKS = 3
 _SMALLEST_GAP = 1e-3
+_DEPENDENT = 1e-6
+_ROWS = 4_096
+
+
+class RitzSpan:
+    """The span of some columns, which need not be orthonormal, and of their images.
+
+    Only Gram matrices and combinations pass through the long arrays, as seldom as can be.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[FloatArray] = []
+        self._images: list[FloatArray] = []
+        self._gram: FloatArray = np.empty((0, 0))
+        self._quotient: FloatArray = np.empty((0, 0))
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of all blocks."""
+        return len(self._gram)
+
+    def append(self, block: FloatArray, images: FloatArray) -> None:
+        """Add a block and its images."""
+        self._blocks.append(block)
+        self._images.append(images)
+        self._gram = _bordered(self._gram, [each.T @ block for each in self._blocks])
+        self._quotient = _bordered(self._quotient, [each.T @ images for each in self._blocks])
+
+    def leading(self, k: int) -> tuple[FloatArray, FloatArray]:
+        """Return the k leading Ritz values, and the coefficients of orthonormal Ritz vectors."""
+        basis = self._orthonormal()
+        quotient = basis.T @ self._quotient @ basis
+        values, coefficients = np.linalg.eigh((quotient + quotient.T) / 2)
+        return values[::-1][:k], basis @ coefficients[:, ::-1][:, :k]
+
+    def _orthonormal(self) -> FloatArray:
+        """Return the coefficients of an orthonormal basis; columns that depend are left out."""
+        sizes = np.sqrt(np.diagonal(self._gram))
+        shares, directions = np.linalg.eigh(self._gram / np.outer(sizes, sizes))
+        kept = shares > _DEPENDENT
+        return directions[:, kept] / np.sqrt(shares[kept]) / sizes[:, np.newaxis]
+
+    def combine(self, coefficients: FloatArray) -> FloatArray:
+        """Return combinations of the columns."""
+        return _combined(self._blocks, coefficients)
+
+    def combine_images(self, coefficients: FloatArray) -> FloatArray:
+        """Return combinations of the images."""
+        return _combined(self._images, coefficients)
+
+    def residuals(self, values: FloatArray, coefficients: FloatArray) -> FloatArray:
+        """Return ``A v - value v`` for Ritz pairs."""
+        both = np.vstack([coefficients, -coefficients * values])
+        return _combined([*self._images, *self._blocks], both)
+
+    def rest_of(self, block: FloatArray) -> FloatArray:
+        """Return columns less their projections onto the span, of norm one."""
+        parts = np.vstack([each.T @ block for each in self._blocks])
+        basis = self._orthonormal()
+        own = basis @ (basis.T @ parts)
+        rest = _combined([block, *self._blocks], np.vstack([np.eye(block.shape[1]), -own]))
+        rest /= column_norms(rest)
+        return rest
+
+
+def _bordered(matrix: FloatArray, columns: list[FloatArray]) -> FloatArray:
+    """Return a symmetric matrix with some more columns, and rows."""
+    old, new = len(matrix), np.vstack(columns)
+    bordered = np.empty((len(new), len(new)))
+    bordered[:old, :old] = matrix
+    bordered[:, old:] = new
+    bordered[old:, :old] = new[:old].T
+    bordered[old:, old:] = (new[old:] + new[old:].T) / 2
+    return bordered
+
+
+def _combined(blocks: list[FloatArray], coefficients: FloatArray) -> FloatArray:
+    """Return the sum of blocks times their rows of the coefficients, some rows at a time."""
+    result = np.empty((len(blocks[0]), coefficients.shape[1]))
+    ends = np.cumsum([each.shape[1] for each in blocks])[:-1]
+    weights = np.split(np.ascontiguousarray(coefficients), ends)
+    for first in range(0, len(result), _ROWS):
+        rows = slice(first, first + _ROWS)
+        np.matmul(blocks[0][rows], weights[0], out=result[rows])
+        for each, weight in zip(blocks[1:], weights[1:], strict=True):
+            result[rows] += each[rows] @ weight
+    return result
+
+
+def orthonormalised(vectors: FloatArray) -> FloatArray:
+    """Return nearly orthonormal vectors without what rounding left of their products."""
+    error = vectors.T @ vectors - np.eye(vectors.shape[1])
+    if np.max(np.abs(error)) <= default_tolerance(vectors.dtype, vectors.shape[1]):
+        return vectors
+    return _combined([vectors], np.eye(len(error)) - error / 2)
 
 
 class KrylovInverse:
@@ -119,10 +214,10 @@ def refined_lanczos(
             return None
         if not _well_in_range(float(found.values[0]), coarse.dtype):
             return None
-        start = orthonormalise(side.lift(found.vectors).astype(view.dtype))
-        if start.shape[1] < k:
+        start = side.lift(found.vectors)
+        if np.min(column_norms(start)) < 0.5:
             return None
-        pairs = _refined(view, start, KrylovInverse(side, basis, k), tolerance)
+        pairs = _refined(view, start.astype(view.dtype), KrylovInverse(side, basis, k), tolerance)
     except (InputError, MemoryLimitError):
         return None
     own = 4.0 * side.n * capacity * (found.used + 2.0 * k) + 12.0 * view.n * (_BLOCKS * k) ** 2
@@ -139,26 +234,27 @@ def _well_in_range(value: float, dtype: np.dtype[Any]) -> bool:
 def _refined(
     view: SpectralView, start: FloatArray, inverse: KrylovInverse, tolerance: float
 ) -> Pairs:
-    """Return Ritz pairs in the span of orthonormal columns and of corrections to them."""
+    """Return Ritz pairs in the span of some columns and of corrections to them."""
     k = start.shape[1]
-    ritz = RitzBasis(view.n, _BLOCKS * k, view.dtype)
+    ritz = RitzSpan()
     fresh, worst = start, np.inf
     for _ in range(_MOST_CORRECTIONS + 1):
         ritz.append(fresh, view.apply(fresh))
-        values, coefficients = ritz.ritz()
-        leading = values[:k], coefficients[:, :k]
-        residuals = ritz.residuals(*leading)
+        values, coefficients = ritz.leading(k)
+        residuals = ritz.residuals(values, coefficients)
         norms = column_norms(residuals)
         norm = max(view.norm_estimate, float(np.max(np.abs(values))))
         before, worst = worst, float(np.max(norms))
         left = norms > tolerance * norm
         if not left.any() or worst > _LEAST_GAIN * before:
             break
-        if ritz.size + k > ritz.capacity:
-            ritz.restart(*leading)
-            leading = values[:k], np.eye(k)
-        directions = inverse.directions(residuals[:, left], values[:k][left])
-        fresh = orthonormalise(directions, (ritz.vectors,))
-        if fresh.shape[1] == 0:
-            break
-    return Pairs(leading[0].astype(view.dtype), ritz.combine(leading[1]), norms, norm)
+        fresh = inverse.directions(residuals[:, left], values[left])
+        if ritz.n_columns + fresh.shape[1] > _BLOCKS * k:
+            kept, images = ritz.combine(coefficients), ritz.combine_images(coefficients)
+            ritz = RitzSpan()
+            ritz.append(kept, images)
+            coefficients = np.eye(k)
+        fresh = ritz.rest_of(fresh)
+    return Pairs(
+        values.astype(view.dtype), orthonormalised(ritz.combine(coefficients)), norms, norm
+    )

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from kpflow_numerics._validation import InputError
 from kpflow_numerics.spectral import top_eigenpairs
 from kpflow_numerics.spectral._leading import FINEST_REFINED
-from kpflow_numerics.spectral._refined import KrylovInverse
+from kpflow_numerics.spectral._refined import KrylovInverse, RitzSpan, orthonormalised
+from kpflow_numerics.spectral.certificate import single_precision_certificate
 from kpflow_numerics.testing import assert_eigenpairs
 from tests.cases.spectra import (
     SPECTRA,
@@ -177,3 +179,110 @@ def test_pairs_are_those_of_the_default_tolerance():
     matrix = with_eigenvalues(DECAY)
     result = pairs(with_coarse(matrix), 8, tolerance=None)
     assert_eigenpairs(matrix, result, k=8, self_adjoint=True)
+
+
+class TestRitzSpan:
+    matrix = with_eigenvalues(DECAY)
+    columns = np.random.default_rng(5).standard_normal((150, 9)) * 10.0 ** np.arange(-4, 5)
+
+    def span(self, columns):
+        span = RitzSpan()
+        for part in (columns[:, :4], columns[:, 4:]):
+            span.append(part, self.matrix @ part)
+        return span
+
+    def test_pairs_are_those_of_an_orthonormal_basis(self):
+        span = self.span(self.columns)
+        values, coefficients = span.leading(3)
+        Q = np.linalg.qr(self.columns)[0]
+        np.testing.assert_allclose(values, np.linalg.eigvalsh(Q.T @ self.matrix @ Q)[:-4:-1])
+        vectors = span.combine(coefficients)
+        np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
+        found = span.residuals(values, coefficients)
+        np.testing.assert_allclose(found, self.matrix @ vectors - vectors * values, atol=1e-12)
+        np.testing.assert_allclose(span.combine_images(coefficients), self.matrix @ vectors)
+
+    def test_dependent_columns_are_left_out(self):
+        twice = np.hstack([self.columns, self.columns[:, :3] + 1e-9 * self.columns[:, 3:6]])
+        values, coefficients = self.span(twice).leading(4)
+        np.testing.assert_allclose(values, self.span(self.columns).leading(4)[0], rtol=1e-6)
+        assert np.abs(coefficients).max() < 1e8
+
+    def test_the_rest_of_a_block_is_outside_the_span(self):
+        more = np.random.default_rng(6).standard_normal((150, 3))
+        rest = self.span(self.columns).rest_of(more)
+        Q = np.linalg.qr(self.columns)[0]
+        assert np.abs(Q.T @ rest).max() < 1e-11
+        np.testing.assert_allclose(np.linalg.norm(rest, axis=0), 1)
+
+
+def test_rounding_of_products_is_taken_out():
+    Q = np.linalg.qr(np.random.default_rng(5).standard_normal((90, 6)))[0]
+    assert orthonormalised(Q) is Q
+    rough = orthonormalised(Q + 1e-8 * np.random.default_rng(6).standard_normal(Q.shape))
+    np.testing.assert_allclose(rough.T @ rough, np.eye(6), atol=1e-14)
+
+
+class TestCertificateInSinglePrecision:
+    matrix = with_eigenvalues(DECAY)
+
+    def certify(self, chosen, matrix=None, seed=5, **options):
+        values, vectors = np.linalg.eigh(self.matrix if matrix is None else matrix)
+        single = (self.matrix if matrix is None else matrix).astype(np.float32)
+        return single_precision_certificate(
+            options.get("apply", lambda X: single @ X),
+            values[::-1][chosen],
+            vectors[:, ::-1][:, chosen],
+            norm=float(values[-1]),
+            rng=np.random.default_rng(seed),
+        )
+
+    @pytest.mark.parametrize("seed", range(5, 15))
+    def test_a_margin_is_enough(self, seed):
+        found = self.certify(np.arange(8), seed=seed)
+        assert found.complete
+        assert found.value <= found.threshold < DECAY[7]
+
+    @pytest.mark.parametrize("missing", range(7))
+    def test_whatever_is_left_out_is_never_called_complete(self, missing):
+        assert self.certify(np.delete(np.arange(8), missing)) is None
+
+    @pytest.mark.parametrize("seed", range(30, 40))
+    def test_a_missing_copy_is_never_called_complete(self, seed):
+        assert self.certify(np.r_[0:3, 4:11], repeated_stimuli(seed), seed) is None
+
+    @pytest.mark.parametrize("gap", [0.0, 1e-6, 1e-5])
+    def test_a_gap_that_float32_does_not_resolve_decides_nothing(self, gap):
+        values = np.r_[np.linspace(2, 1, 6), 1 - gap, np.linspace(0.5, 0, 60)]
+        assert self.certify(np.arange(6), with_eigenvalues(values)) is None
+
+    def test_all_pairs_leave_nothing_to_look_at(self):
+        assert self.certify(np.arange(150)) is None
+
+    def test_numbers_that_overflow_decide_nothing(self):
+        def overflow(X):
+            raise InputError("gave NaN or infinite entries")
+
+        assert self.certify(np.arange(8), apply=overflow) is None
+
+
+def test_a_certificate_in_single_precision_stands_for_the_other():
+    matrix = with_eigenvalues(DECAY)
+    single = Operator(matrix.astype(np.float32), self_adjoint=True)
+    op = with_coarse(matrix)
+    op.astype = lambda dtype: single
+    result = pairs(op, 8)
+    assert_right(matrix, result, 8)
+    assert op.columns == 16
+    assert 0 < single.columns <= 48
+    assert result.n_matvecs == op.columns + op.twin.columns + single.columns
+    assert result.certificate_value <= result.certificate_threshold < result.values[-1]
+
+
+def test_what_is_missing_is_found_through_both_certificates():
+    values = DECAY.copy()
+    matrix = with_eigenvalues(values)
+    values[2] = 0
+    op = with_coarse(matrix, with_eigenvalues(values))
+    op.astype = lambda dtype: Operator(matrix.astype(dtype), self_adjoint=True)
+    assert_right(matrix, pairs(op, 8), 8)
