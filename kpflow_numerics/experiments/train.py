@@ -38,7 +38,7 @@ def train(
     store: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TrainingRun:
-    """Train a network on a task by gradient descent.
+    """Train a network on a task by gradient descent on the loss that the task names.
 
     Parameters
     ----------

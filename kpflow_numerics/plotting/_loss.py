@@ -117,7 +117,7 @@ def loss(source: Any, *, ax: Axes | None = None) -> Axes:
         _draw_evaluations(axes, history.iterations, history.evaluation_losses)
         axes.set_yscale("log")
         axes.set_xlabel("Training iteration")
-        axes.set_ylabel("Mean squared error")
+        axes.set_ylabel("Loss")
         integer_ticks(axes)
         draw_legend(key_target(ax, axes), labelled_handles([axes]))
     return axes

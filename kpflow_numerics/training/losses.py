@@ -123,7 +123,7 @@ class CrossEntropy(Loss):
     >>> from kpflow_numerics.training import CrossEntropy
     >>> outputs, targets = np.zeros((1, 1, 4)), np.eye(4)[:1, np.newaxis]
     >>> loss, error = CrossEntropy().value_and_output_error(outputs, targets, np.ones((1, 1)))
-    >>> round(loss / np.log(4), 6)
+    >>> round(float(loss / np.log(4)), 6)
     1.0
     >>> error[0, 0]
     array([-0.75,  0.25,  0.25,  0.25])

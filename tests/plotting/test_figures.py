@@ -428,7 +428,9 @@ class TestTrajectories:
 class TestTraining:
     def test_lines_are_the_losses(self) -> None:
         run = FakeRun()
-        batches, evaluations = plotting.loss(run).lines
+        ax = plotting.loss(run)
+        batches, evaluations = ax.lines
+        assert ax.get_ylabel() == "Loss", "which loss it is depends on the task"
         assert np.array_equal(batches.get_xdata(), np.arange(40))
         assert np.array_equal(batches.get_ydata(), run.losses)
         assert list(evaluations.get_xdata()) == [0, 20, 40]

@@ -903,3 +903,14 @@ def test_h5py_is_loaded_only_for_the_store():
         "assert 'h5py' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_long_text_is_kept_with_its_task(tmp_path):
+    """Beyond the 64 KiB that HDF5 holds of an attribute itself."""
+    task = kpf.Characters('ein "Satz"\\,\n' * 20_000, n_steps=5)
+    cell = kpf.VanillaRNN(task.n_inputs, 4)
+    config = {"task": {"name": task.name, **task.to_dict()}}
+    kpf.RunFile.create(tmp_path / "run.h5", cell=cell, task=task, config=config).close()
+    with kpf.RunFile.open(tmp_path / "run.h5") as file:
+        assert file.task == task
+        assert file.config == config
