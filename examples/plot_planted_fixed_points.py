@@ -3,10 +3,9 @@ Planted fixed points
 ====================
 
 Networks learn with none or five stable fixed points planted in W, or with a random change of W of
-the same singular values. The third mode of the forecast's targets (singular vectors over trials and
-time) is learned later from planted points, by some hundred iterations, though training destroys
-them within the first fifty, as the last panel shows; that of Memory-Pro is learned sooner. Lines
-are medians, bands ranges over seeds.
+the same singular values. The forecast's third target mode (singular vectors over trials and time)
+is learned some hundred iterations later from planted points, though these are gone within fifty, as
+the last panel shows; that of Memory-Pro sooner. Lines are medians, bands ranges over seeds.
 """
 
 import sys

@@ -389,7 +389,7 @@ def test_quantities_with_controls_say_what_they_are(without_figures) -> None:
     (share,) = panels["Self-referential bias"]
     assert "the control is a matrix of ones" in first.caption
     assert "means of rows and columns" in centred.caption
-    assert "the control are the moves of random errors" in share.caption
+    assert "the controls are the moves of random errors" in share.caption
     assert first.draw().get_ylabel().split() == ["Cosine", "over", "trials", "and", "steps"]
     text = Document(report_html(run)).text
     assert "Cosine over trials and steps: cosine of the tangent kernel" in text

@@ -20,7 +20,7 @@ MEANINGS = {
     CENTRED_COSINE: "The same cosines when the means of rows and columns are taken away, so that "
     "matrices of ones would have none.",
     MODE_SHARE: "Share of the move of the states dh = P K P* err in the five leading modes of the "
-    "activity V (fewer where it has no five); the control are the moves of random errors, of the "
+    "activity V (fewer where it has no five); the controls are the moves of random errors, of the "
     "states and of the outputs: where theirs is as large, the bias is of K and not of the error.",
 }
 """What some quantities are and what their controls are, a sentence each."""
