@@ -210,7 +210,8 @@ class TestRitzSpan:
 
     def test_the_rest_of_a_block_is_outside_the_span(self):
         more = np.random.default_rng(6).standard_normal((150, 3))
-        rest = self.span(self.columns).rest_of(more)
+        rest = more.copy()
+        self.span(self.columns).take_out_of(rest)
         Q = np.linalg.qr(self.columns)[0]
         assert np.abs(Q.T @ rest).max() < 1e-11
         np.testing.assert_allclose(np.linalg.norm(rest, axis=0), 1)
