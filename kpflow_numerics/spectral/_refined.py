@@ -22,6 +22,7 @@ from ._side import Side, smaller_side
 from ._view import SpectralView
 from .lanczos import LanczosBasis, lanczos, lanczos_capacity
 
+_MOST_BASES = 4
 _MOST_CORRECTIONS = 4
 _LEAST_GAIN = 0.5
 _BLOCKS = 3
@@ -210,7 +211,7 @@ def refined_lanczos(
             coarse.dtype,
             tolerance=0.5 * tolerance,
             rng=rng,
-            max_products=max_products // side.n_products,
+            max_products=min(max_products // side.n_products, _MOST_BASES * capacity),
             capacity=capacity,
             lifted=side.factor is not None,
         )
