@@ -127,7 +127,7 @@ class EigenResult:
     vectors : ndarray, shape (n, k)
         Orthonormal eigenvectors, a column each.
     residual_norms : ndarray, shape (k,)
-        ``|A v - value v|`` for each pair, from products made after the iteration ended.
+        ``|A v - value v|`` for each pair, from products of the operator itself, not a recurrence.
     converged : bool
         Whether all pairs asked for are there and each residual is at most `tolerance` times the
         norm of the operator.
@@ -135,9 +135,10 @@ class EigenResult:
         Whether no larger eigenvalue was left out, as far as the certificate can see. A result
         with ``complete=False`` is wrong, however small its residuals are.
     n_matvecs : int
-        Products of single columns with the operator, its adjoint or its factors.
+        Products of single columns with the operator, its adjoint or its factors, also with those
+        of a coarse operator in ``float32``.
     method : str
-        The solver that ran.
+        The solver that ran; several where one went on from what another had found.
     certificate_value, certificate_threshold : float
         Largest Ritz value of the operator with the found vectors deflated, and the number that it
         must not exceed. NaN where the whole spectrum was computed and no certificate is needed.

@@ -11,6 +11,9 @@ by these names; all of them are optional.
     The axes ``(B, T, N)`` of what the operator gives.
 ``factor`` : LinearOperator
     L with ``op = L L*``; its smaller side is used wherever that is cheaper.
+``coarse()``, ``astype(dtype)`` : LinearOperator or None
+    A cheaper operator near it in ``float32``, and the same operator rounded to a precision; with
+    as many rows. Lanczos runs on the first and is refined, the second serves its certificate.
 ``n_blocks`` : int
     Equal diagonal blocks of which the operator consists, in the order of its rows (and those of
     its columns). Eigensolvers then work in all of them at once.

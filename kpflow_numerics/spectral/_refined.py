@@ -22,6 +22,7 @@ from ._side import Side, smaller_side
 from ._view import SpectralView
 from .lanczos import LanczosBasis, lanczos, lanczos_capacity
 
+_MOST_BASES = 4
 _MOST_CORRECTIONS = 4
 _LEAST_GAIN = 0.5
 _BLOCKS = 3
@@ -81,14 +82,12 @@ class RitzSpan:
         both = np.vstack([coefficients, -coefficients * values])
         return _combined([*self._images, *self._blocks], both)
 
-    def rest_of(self, block: FloatArray) -> FloatArray:
-        """Return columns less their projections onto the span, of norm one."""
+    def take_out_of(self, block: FloatArray) -> None:
+        """Take the projections onto the span out of columns, and make their norms one."""
         parts = np.vstack([each.T @ block for each in self._blocks])
         basis = self._orthonormal()
-        own = basis @ (basis.T @ parts)
-        rest = _combined([block, *self._blocks], np.vstack([np.eye(block.shape[1]), -own]))
-        rest /= column_norms(rest)
-        return rest
+        _add_combined(block, self._blocks, -basis @ (basis.T @ parts))
+        block /= column_norms(block)
 
 
 def _bordered(matrix: FloatArray, columns: list[FloatArray]) -> FloatArray:
@@ -103,16 +102,20 @@ def _bordered(matrix: FloatArray, columns: list[FloatArray]) -> FloatArray:
 
 
 def _combined(blocks: list[FloatArray], coefficients: FloatArray) -> FloatArray:
-    """Return the sum of blocks times their rows of the coefficients, some rows at a time."""
-    result = np.empty((len(blocks[0]), coefficients.shape[1]))
+    """Return the sum of blocks times their rows of the coefficients."""
+    result = np.zeros((len(blocks[0]), coefficients.shape[1]))
+    _add_combined(result, blocks, coefficients)
+    return result
+
+
+def _add_combined(result: FloatArray, blocks: list[FloatArray], coefficients: FloatArray) -> None:
+    """Add the sum of blocks times their rows of the coefficients, some rows at a time."""
     ends = np.cumsum([each.shape[1] for each in blocks])[:-1]
     weights = np.split(np.ascontiguousarray(coefficients), ends)
     for first in range(0, len(result), _ROWS):
         rows = slice(first, first + _ROWS)
-        np.matmul(blocks[0][rows], weights[0], out=result[rows])
-        for each, weight in zip(blocks[1:], weights[1:], strict=True):
+        for each, weight in zip(blocks, weights, strict=True):
             result[rows] += each[rows] @ weight
-    return result
 
 
 def orthonormalised(vectors: FloatArray) -> FloatArray:
@@ -149,7 +152,8 @@ class KrylovInverse:
     def directions(self, residuals: FloatArray, values: FloatArray) -> FloatArray:
         """Return what corrects Ritz vectors with these residuals and values, up to its length."""
         dtype = self._basis.next.dtype
-        unit = (residuals / column_norms(residuals)).astype(dtype)
+        unit = np.empty(residuals.shape, dtype)
+        np.divide(residuals, column_norms(residuals), out=unit, casting="same_kind")
         theta = np.maximum(np.abs(values), float(np.finfo(dtype).eps) * self._scale)
         below = np.minimum(self._values[:, np.newaxis] - values, -_SMALLEST_GAP * self._scale)
         lowered = self._side.lower(unit)
@@ -160,7 +164,8 @@ class KrylovInverse:
             inverted -= lowered / theta.astype(dtype)
         if self._side.factor is None:
             return -inverted.astype(residuals.dtype)
-        return unit.astype(residuals.dtype) - self._side.raised(inverted)
+        unit -= self._side.raised(inverted)
+        return unit.astype(residuals.dtype)
 
 
 def refined_lanczos(
@@ -206,7 +211,7 @@ def refined_lanczos(
             coarse.dtype,
             tolerance=0.5 * tolerance,
             rng=rng,
-            max_products=max_products // side.n_products,
+            max_products=min(max_products // side.n_products, _MOST_BASES * capacity),
             capacity=capacity,
             lifted=side.factor is not None,
         )
@@ -248,13 +253,14 @@ def _refined(
         left = norms > tolerance * norm
         if not left.any() or worst > _LEAST_GAIN * before:
             break
-        fresh = inverse.directions(residuals[:, left], values[left])
+        chosen = residuals if left.all() else residuals[:, left]
+        fresh = inverse.directions(chosen, values[left])
         if ritz.n_columns + fresh.shape[1] > _BLOCKS * k:
             kept, images = ritz.combine(coefficients), ritz.combine_images(coefficients)
             ritz = RitzSpan()
             ritz.append(kept, images)
             coefficients = np.eye(k)
-        fresh = ritz.rest_of(fresh)
+        ritz.take_out_of(fresh)
     return Pairs(
         values.astype(view.dtype), orthonormalised(ritz.combine(coefficients)), norms, norm
     )

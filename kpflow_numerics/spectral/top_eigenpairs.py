@@ -52,7 +52,8 @@ def top_eigenpairs(
     ----------
     op : LinearOperator, array_like or sparse matrix, shape (n, p)
         The operator. It may have ``factor`` (L with ``op = L L*``), ``n_blocks`` (equal diagonal
-        blocks of which it consists) and ``exact_eigenpairs(k)``.
+        blocks of which it consists), ``exact_eigenpairs(k)``, ``coarse()`` (a cheaper operator
+        near it in ``float32``) and ``astype(dtype)`` (the same operator rounded).
     k : int
         Number of pairs, at most n.
     method : {"auto", "exact", "dense", "gram", "block-diagonal", "lanczos", "block-krylov", \
@@ -61,7 +62,9 @@ def top_eigenpairs(
         (or the Gram matrix of the factor) where its size is at most 2,000, or at most 8,000 if
         that takes fewer products. Otherwise it iterates: in every diagonal block at once
         (``"block-diagonal"``) where the operator has several, by block Krylov from
-        `initial_vectors`, and by Lanczos from a single vector without them. LOBPCG needs
+        `initial_vectors`, and by Lanczos from a single vector without them. Lanczos for
+        eigenpairs of a ``float64`` operator that has ``coarse()`` runs on that, if `tolerance` is
+        at least 1e-9, and is refined with the operator itself. LOBPCG needs
         ``n >= 5 (k + max(4, k/4))`` and ARPACK ``k < n``; below that the matrix is taken, and
         `method` of the result says so.
     tolerance : float, optional
@@ -104,7 +107,8 @@ def top_eigenpairs(
     ``max(2 k + 256, 4 k)`` columns of length n; of block Krylov: two of ``max(k + 128, 3 k)``
     (``k + 64`` in place of ``k + 128`` in diagonal blocks); fewer where `max_memory` asks for it.
     A single vector needs the fewest products: a third of what blocks of 16 take. Blocks find all
-    copies of a repeated eigenvalue at once, which Lanczos leaves to the certificate.
+    copies of a repeated eigenvalue at once, which Lanczos leaves to the certificate. A refinement
+    takes 10 k more columns of length n at most, and where these do not fit, Lanczos does without.
 
     Examples
     --------

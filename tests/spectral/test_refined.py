@@ -1,7 +1,11 @@
 """Lanczos on a coarse operator in float32, refined with products of the operator."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.sparse
+from scipy.sparse.linalg import aslinearoperator
 
 from kpflow_numerics._validation import InputError
 from kpflow_numerics.spectral import top_eigenpairs
@@ -210,7 +214,8 @@ class TestRitzSpan:
 
     def test_the_rest_of_a_block_is_outside_the_span(self):
         more = np.random.default_rng(6).standard_normal((150, 3))
-        rest = self.span(self.columns).rest_of(more)
+        rest = more.copy()
+        self.span(self.columns).take_out_of(rest)
         Q = np.linalg.qr(self.columns)[0]
         assert np.abs(Q.T @ rest).max() < 1e-11
         np.testing.assert_allclose(np.linalg.norm(rest, axis=0), 1)
@@ -286,3 +291,21 @@ def test_what_is_missing_is_found_through_both_certificates():
     op = with_coarse(matrix, with_eigenvalues(values))
     op.astype = lambda dtype: Operator(matrix.astype(dtype), self_adjoint=True)
     assert_right(matrix, pairs(op, 8), 8)
+
+
+@pytest.mark.parametrize("k", [8, 40])
+def test_memory_is_at_most_what_the_result_says(k):
+    values = 1 / (1 + np.arange(30_000.0))
+    op, twin = (
+        aslinearoperator(scipy.sparse.diags_array(values.astype(dtype)).tocsr())
+        for dtype in (np.float64, np.float32)
+    )
+    op.self_adjoint = twin.self_adjoint = True
+    op.coarse = lambda: twin
+    pairs(op, k)
+    tracemalloc.start()
+    result = pairs(op, k)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.method == LABEL
+    assert 0.5 * result.cost.memory_bytes <= peak <= result.cost.memory_bytes
