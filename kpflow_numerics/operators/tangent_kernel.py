@@ -162,8 +162,10 @@ class TangentKernel(StructuredOperator):
         lower, upper : float
             Without randomness: the norm is that of the kernel with the features of each site cut
             to their leading directions, up to the square of the trace that the cut leaves out.
-            Rounding is allowed for, so that they are never closer than some ``50 eps sqrt(N)`` of
-            it. Otherwise further apart than asked only where four cuts, ever finer, did not do.
+            Rounding is allowed for by ``10 eps sqrt(N)`` of each norm, which is measured
+            (``benchmarks/rounding_of_cuts.py`` finds a tenth of it) and not proved; so they are
+            never closer than some ``50 eps sqrt(N)`` of the ratio. Otherwise further apart than
+            asked only where four cuts, ever finer, did not do.
         """
         width = check_real(width, "width", minimum=0)
         trace = self.exact_trace_bounds(0.2 * width)
