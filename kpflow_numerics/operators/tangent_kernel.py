@@ -95,12 +95,13 @@ class TangentKernel(StructuredOperator):
         if quantity not in ("trace", "trace_bounds"):
             return None
         n_trials, n_steps, n_state = self.dims
-        matrices = 5.0 * 8.0 * n_threads() * n_steps * float(n_state) ** 2
+        threads = min(n_threads(), n_trials)
+        matrices = 5.0 * 8.0 * threads * n_steps * float(n_state) ** 2
         blocks = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
         if quantity == "trace":
             return Cost(blocks, matrices)
         seeds = _kernel_seeds.expected_flops(sites, *arguments)
-        return Cost(min(seeds, blocks), matrices + _kernel_seeds.memory_bytes(sites) * n_threads())
+        return Cost(min(seeds, blocks), _kernel_seeds.memory_bytes(sites) * threads)
 
     def exact_trace(self) -> float:
         """Return ``tr NTK = ||S||_F^2``, each trial by the cheaper of two algorithms.
