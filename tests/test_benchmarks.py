@@ -78,6 +78,23 @@ def test_exactness_measures_what_is_asked() -> None:
         assert "GiB" in line
 
 
+def test_the_rounding_of_cuts_is_below_what_is_allowed() -> None:
+    shown = run("rounding_of_cuts.py", "--units=5", "--steps=6", "--gains=1.0", "--seeds=1")
+    largest, allowed = (float(shown.splitlines()[-1].split()[place]) for place in (1, 3))
+    assert 0 < largest < 0.5 * allowed
+
+
+def test_a_norm_that_is_wrong_is_seen_in_its_rounding(load, monkeypatch) -> None:
+    script = load("rounding_of_cuts")
+    right = script._cut_core.cut_norms
+    monkeypatch.setattr(
+        script._cut_core,
+        "cut_norms",
+        lambda *arguments: dataclasses.replace(right(*arguments), product=1.0),
+    )
+    assert script.largest_error(5, 6, 1.0, 3) > script._cut_core.ROUNDINGS
+
+
 def record(load, **changes):
     module = load("_accuracy_report")
     known = {"quantity": "trace", "method": "a", "kind": "estimator", "setting": 8, "seed": 7}

@@ -110,10 +110,16 @@ def expected_flops(sites: WeightSites, width: float) -> float:
 
 
 def memory_bytes(sites: WeightSites) -> float:
-    """Return the bytes that the seeds of one trial and a block of them take."""
+    """Return the bytes that the bounds of one trial's trace take.
+
+    The seeds are made; beside them the Jacobians are, in float64 from another precision; and then
+    a block of seeds is moved along.
+    """
     _, n_steps, _, n_slots, n_units = sites.gains.shape
-    block = 8.0 * 2.0 * n_steps * n_slots * n_units * COLUMNS_AT_A_TIME
-    return seed_bytes(n_units, n_slots * n_steps) + block
+    n_state, size = n_slots * n_units, n_slots * n_steps
+    kept, jacobians = float(n_units) * size**2, float(n_steps) * n_state**2
+    block = COLUMNS_AT_A_TIME * ((n_steps + 3.0) * n_state + 2.0 * size)
+    return 8.0 * max(3.0 * kept, kept + 2.0 * jacobians, kept + jacobians + block)
 
 
 def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, float]:

@@ -100,12 +100,13 @@ class TangentKernel(StructuredOperator):
         if quantity not in ("trace", "trace_bounds"):
             return None
         n_trials, n_steps, n_state = self.dims
-        matrices = 5.0 * 8.0 * n_threads() * n_steps * float(n_state) ** 2
+        threads = min(n_threads(), n_trials)
+        matrices = 5.0 * 8.0 * threads * n_steps * float(n_state) ** 2
         blocks = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
         if quantity == "trace":
             return Cost(blocks, matrices)
         seeds = _kernel_seeds.expected_flops(sites, *arguments)
-        return Cost(min(seeds, blocks), matrices + _kernel_seeds.memory_bytes(sites) * n_threads())
+        return Cost(min(seeds, blocks), _kernel_seeds.memory_bytes(sites) * threads)
 
     def exact_trace(self) -> float:
         """Return ``tr NTK = ||S||_F^2``, each trial by the cheaper of two algorithms.
@@ -167,8 +168,10 @@ class TangentKernel(StructuredOperator):
         lower, upper : float
             Without randomness: the norm is that of the kernel with the features of each site cut
             to their leading directions, up to the square of the trace that the cut leaves out.
-            Rounding is allowed for, so that they are never closer than some ``50 eps sqrt(N)`` of
-            it. Otherwise further apart than asked only where four cuts, ever finer, did not do.
+            Rounding is allowed for by ``10 eps sqrt(N)`` of each norm, which is measured
+            (``benchmarks/rounding_of_cuts.py`` finds a tenth of it) and not proved; so they are
+            never closer than some ``50 eps sqrt(N)`` of the ratio. Otherwise further apart than
+            asked only where four cuts, ever finer, did not do.
         """
         width = check_real(width, "width", minimum=0)
         trace = self.exact_trace_bounds(0.2 * width)

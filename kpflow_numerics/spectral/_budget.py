@@ -75,9 +75,12 @@ def check_memory(needed: float, max_memory: float, what: str, remedy: str) -> No
         )
 
 
-def dense_memory(size: int, dtype: np.dtype[Any]) -> float:
-    """Return the bytes that the eigenvalues and vectors of a matrix of this size take."""
-    return 3.0 * size * size * dtype.itemsize
+def dense_memory(size: int, dtype: np.dtype[Any], k: int = 0) -> float:
+    """Return the bytes that the eigenvalues and vectors of a matrix of this size take.
+
+    With the residuals of k of them, for which the matrix is kept.
+    """
+    return ((4.0 if k else 3.0) * size * size + 3.0 * size * k) * dtype.itemsize
 
 
 def ask_exact(

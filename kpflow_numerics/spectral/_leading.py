@@ -148,10 +148,14 @@ def _scipy_cost(view: SpectralView, method: str, options: Options, n_products: i
     """Return what SciPy's iterations, and the certificate's vectors, take beside the products."""
     k = options.k
     width = lobpcg_block(k) if method == "lobpcg" else lanczos_vectors(k, view.n)
-    flops, columns = (48.0, 14.0) if method == "lobpcg" else (8.0, 3.0)
-    vectors = float(view.n) * width
-    kept = columns * vectors + 2.0 * view.n * (options.certificate_products + BLOCK_COLUMNS)
-    return Cost(flops * vectors * n_products, kept * view.dtype.itemsize)
+    flops, columns = (48.0, 15.0) if method == "lobpcg" else (8.0, 2.0)
+    kept = max(columns * width, _finish_columns(options, k)) * view.n
+    return Cost(flops * view.n * width * n_products, kept * view.dtype.itemsize)
+
+
+def _finish_columns(options: Options, k: int) -> float:
+    """Return the columns that the certificate of k pairs, or their Ritz problem, takes."""
+    return max(2.0 * options.certificate_products + k + 9.0, 5.0 * k)
 
 
 def _certificate(view: SpectralView, pairs: Pairs, options: Options) -> Certificate | None:
@@ -300,8 +304,6 @@ def _krylov_pairs(
     start: FloatArray | None,
 ) -> tuple[RitzPairs, Cost]:
     """Return the pairs that one iteration finds, and its cost beside the products."""
-    # A block's images on the other side, and the pairs, are held beside the bases.
-    columns = (4.0 * k + 2 * BLOCK_COLUMNS) * view.n
     tolerance = 0.5 * options.tolerance
     if method == "lanczos" and start is None:
         capacity = lanczos_capacity(side.n, k, view.dtype, options.max_memory)
@@ -318,7 +320,7 @@ def _krylov_pairs(
             enough=options.enough,
         )
         flops = 4.0 * side.n * capacity * found.used
-        columns += (capacity + k + 4.0) * side.n
+        columns = capacity + k + 6.0
     else:
         capacity = basis_capacity(side.n, k, view.dtype, options.max_memory)
         found = block_krylov(
@@ -334,8 +336,12 @@ def _krylov_pairs(
             enough=options.enough,
         )
         flops = 12.0 * side.n * capacity * found.used
-        columns += (2.0 * capacity + 6 * BLOCK_COLUMNS) * side.n
-    return found, Cost(flops, columns * view.dtype.itemsize)
+        columns = 2.0 * capacity + max(6.0 * BLOCK_COLUMNS, k + 3.0 * BLOCK_COLUMNS)
+    finish = _finish_columns(options, len(found.values))
+    # The pairs of the smaller side are lifted, and their Ritz problem is that of the given one.
+    lifted = 5.0 * len(found.values) * (view.n - side.n)
+    numbers = max(columns * side.n, finish * side.n + lifted)
+    return found, Cost(flops, numbers * view.dtype.itemsize)
 
 
 def _cheapest(
@@ -344,7 +350,7 @@ def _cheapest(
     size = view.smaller_side
     iterative_products = _PRODUCTS_A_PAIR * (k + BLOCK_COLUMNS)
     small = size <= DENSE_SIZE or size <= min(LARGEST_DENSE_SIZE, iterative_products)
-    if small and dense_memory(size, view.dtype) <= max_memory:
+    if small and dense_memory(size, view.dtype, k) <= max_memory:
         return "dense" if view.self_adjoint and size == view.n else "gram"
     if n_diagonal_blocks(view) > 1:
         return "block-diagonal"

@@ -80,7 +80,10 @@ def leading_eigh(matrix: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
     By divide and conquer on the whole matrix: LAPACK's faster search for a part of the spectrum
     (``syevr``) leaves pairs out where eigenvalues repeat to rounding, with no error.
     """
-    values, vectors = scipy.linalg.eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
+    # The transpose of a symmetric matrix has the order that LAPACK takes without a copy.
+    values, vectors = scipy.linalg.eigh(
+        matrix.T, driver="evd", overwrite_a=True, check_finite=False
+    )
     return values[::-1][:k], np.ascontiguousarray(vectors[:, ::-1][:, :k])
 
 
@@ -93,11 +96,13 @@ def dense_pairs(view: SpectralView, k: int, max_memory: float) -> tuple[Pairs, C
     """
     if not view.self_adjoint:
         return _pairs_of_singular_values(view, k, max_memory)
+    needed = dense_memory(view.n, view.dtype, k)
+    check_memory(needed, max_memory, f"The {view.n} x {view.n} matrix and a copy", _REMEDY)
     matrix = self_adjoint_matrix(view, max_memory)
     values, vectors = leading_eigh(matrix.copy(), k)
     residuals = matrix @ vectors - vectors * values
     norm = max(view.norm_estimate, float(np.max(np.abs(values))))
-    cost = Cost(4.0 * view.n**3 + 2.0 * view.n**2 * k, dense_memory(view.n, view.dtype))
+    cost = Cost(4.0 * view.n**3 + 2.0 * view.n**2 * k, needed)
     return Pairs(values, vectors, column_norms(residuals), norm), cost
 
 
@@ -112,5 +117,6 @@ def _pairs_of_singular_values(view: SpectralView, k: int, max_memory: float) -> 
     values[: len(sigma)] = sigma[:k] ** 2
     vectors = np.ascontiguousarray(left[:, :k])
     residuals = matrix @ (matrix.T @ vectors) - vectors * values
-    cost = Cost(6.0 * n * p * min(n, p), 3.0 * n * p * view.dtype.itemsize)
+    needed = (3.0 * n * p + 5.0 * min(n, p) ** 2) * view.dtype.itemsize
+    cost = Cost(6.0 * n * p * min(n, p), needed)
     return Pairs(values, vectors, column_norms(residuals), float(values[0])), cost

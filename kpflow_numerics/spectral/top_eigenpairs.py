@@ -103,7 +103,8 @@ def top_eigenpairs(
 
     Notes
     -----
-    Memory of the direct methods: three matrices of the (smaller) side. Of Lanczos: a basis of
+    Memory of the direct methods: four matrices of n rows for ``"dense"``, three of the smaller side
+    for ``"gram"``. Of Lanczos: a basis of
     ``max(2 k + 256, 4 k)`` columns of length n; of block Krylov: two of ``max(k + 128, 3 k)``
     (``k + 64`` in place of ``k + 128`` in diagonal blocks); fewer where `max_memory` asks for it.
     A single vector needs the fewest products: a third of what blocks of 16 take. Blocks find all

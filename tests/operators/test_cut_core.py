@@ -115,7 +115,7 @@ def test_rounding_does_not_break_the_bounds(width, dtype):
 
 
 def test_bounds_that_allow_no_rounding_break(monkeypatch):
-    monkeypatch.setattr(_cut_core, "_ROUNDINGS", 0)
+    monkeypatch.setattr(_cut_core, "ROUNDINGS", 0)
     with pytest.raises(AssertionError):
         test_rounding_does_not_break_the_bounds(1e-13, np.float64)
 
