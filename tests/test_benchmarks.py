@@ -208,6 +208,20 @@ def test_ranks_are_certified_and_sampled_to_the_same_accuracy(load) -> None:
     assert records[-1]["error"] <= 1e-3 or len(records) == len(ranks.BUDGETS)
 
 
+def test_products_that_were_not_tried_are_forecast(load) -> None:
+    ranks = load("ranks")
+
+    def samples(*errors: float) -> list[dict[str, float]]:
+        return [{"budget": 100 * 2**i, "error": error} for i, error in enumerate(errors)]
+
+    assert ranks.products_for(samples(0.1, 0.01, 0.001), 0.02) == 200
+    # As the number, and as its root; never faster or slower.
+    for errors, expected in (((0.04, 0.02), 400), ((0.02 * 2**0.5, 0.02), 800)):
+        assert ranks.products_for(samples(*errors), 0.01) == pytest.approx(expected)
+    assert ranks.products_for(samples(0.9, 0.02), 0.01) == pytest.approx(400)
+    assert ranks.products_for(samples(0.02, 0.02), 0.01) == pytest.approx(800)
+
+
 def test_a_rank_that_is_not_certified_stops_the_benchmark(load, monkeypatch) -> None:
     ranks = load("ranks")
     wide = Estimate(2.0, 1.0, 3.0, 0.0, "bounds", 0)

@@ -404,13 +404,16 @@ def _sure_ways(
         flops = 0.0 if column is None else size * column + 9.0 * float(size) ** 3
         most = LARGEST_DENSE_SIZE if max_size is None else max_size
         ways.append(SureWay(flops, partial(spectrum, method, most)))
-    of_trace = (
-        price_of(view, ("trace",), max_memory),
-        price_of(view, ("trace_bounds",), max_memory, 0.2 * rtol),
-    )
-    known = [price for price in of_trace if price is not None]
-    if known and column is not None:
-        ways.append(SureWay(min(known) + PRODUCTS_OF_BOUNDS * column, bounds))
+    price = price_of(view, ("participation_ratio_bounds",), max_memory, 2.0 * rtol)
+    if price is None and column is not None:
+        of_trace = (
+            price_of(view, ("trace",), max_memory),
+            price_of(view, ("trace_bounds",), max_memory, rtol / 20),
+        )
+        known = [each for each in of_trace if each is not None]
+        price = min(known) + PRODUCTS_OF_BOUNDS * column if known else None
+    if price is not None:
+        ways.append(SureWay(price, bounds))
     return ways
 
 
