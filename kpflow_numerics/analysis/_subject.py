@@ -63,10 +63,10 @@ class SquaredLoss:
         """Return what the states of some trials add to the loss at a step, under autograd."""
         import autograd.numpy as anp
 
-        weight, bias = self.readout["weight"], self.readout["bias"]
-        outputs = anp.dot(h[:, : weight.shape[1]], weight.T) + bias
+        weight = self.readout["weight"]
+        outputs = anp.dot(h[:, : weight.shape[1]], weight.T) + self.readout.get("bias", 0.0)
         squares = (outputs - self.targets[trials, t]) ** 2
-        return anp.sum(self.mask[trials, t, None] * squares) / (len(bias) * self.mask.sum())
+        return anp.sum(self.mask[trials, t, None] * squares) / (len(weight) * self.mask.sum())
 
 
 @dataclass(frozen=True, eq=False)
