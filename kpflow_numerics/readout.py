@@ -1,6 +1,7 @@
 """The linear readout ``y = W h + b`` of the hidden states.
 
-Its parameters are a dict with PyTorch's names and shapes: ``weight (O, H)`` and ``bias (O,)``.
+Its parameters are a dict with PyTorch's names and shapes: ``weight (O, H)`` and ``bias (O,)``. One
+without a bias has no such entry: there is nothing to add, and nothing of it that could be trained.
 They belong to the training problem, never to the cell's ``theta``.
 """
 
@@ -76,7 +77,7 @@ def check_readout(
     Parameters
     ----------
     readout : mapping of str to array_like
-        ``weight (O, H)`` and ``bias (O,)``.
+        ``weight (O, H)`` and ``bias (O,)``, or the weight alone for a readout without bias.
     n_units : int
         Number of units ``H``.
     n_outputs : int, optional
@@ -89,11 +90,12 @@ def check_readout(
     Returns
     -------
     dict of str to ndarray
+        With the entries that `readout` has.
 
     Raises
     ------
     InputError
-        If an entry is missing, unknown, of the wrong shape, NaN or infinite.
+        If the weight is missing, or an entry is unknown, of the wrong shape, NaN or infinite.
     InputTypeError
         If `readout` is not a mapping, or an entry is complex or not numeric.
     """
@@ -107,11 +109,12 @@ def check_readout(
                 f"{name} has an entry {key!r}; it takes weight (O, {n_units}) and bias (O,)."
                 f"{suggest(str(key), ('weight', 'bias'))}"
             )
-    for key in ("weight", "bias"):
-        if key not in readout:
-            raise InputError(f"{name} lacks {key!r}; it takes weight (O, {n_units}) and bias (O,).")
+    if "weight" not in readout:
+        raise InputError(f"{name} lacks 'weight'; it takes weight (O, {n_units}) and bias (O,).")
     n_rows = "O" if n_outputs is None else n_outputs
     weight = check_array(readout["weight"], f"{name}['weight']", (n_rows, n_units), dtype=dtype)
+    if "bias" not in readout:
+        return {"weight": weight}
     bias = check_array(readout["bias"], f"{name}['bias']", weight.shape[:1], dtype=dtype)
     precision = np.result_type(weight, bias)
     return {
@@ -126,7 +129,7 @@ def apply_readout(readout: Params, hidden: FloatArray) -> FloatArray:
     Parameters
     ----------
     readout : dict of str to ndarray
-        ``weight (O, H)`` and ``bias (O,)``.
+        ``weight (O, H)`` and, if there is one, ``bias (O,)``.
     hidden : ndarray, shape (B, T, H)
         What the readout sees: ``Trajectory.hidden``.
 
@@ -145,7 +148,8 @@ def apply_readout(readout: Params, hidden: FloatArray) -> FloatArray:
     >>> apply_readout(init_readout(8, 3, rng=5), np.zeros((2, 5, 8))).shape
     (2, 5, 3)
     """
-    return hidden @ readout["weight"].T + readout["bias"]
+    outputs = hidden @ readout["weight"].T
+    return outputs + readout["bias"] if "bias" in readout else outputs
 
 
 def pull_back_output_error(readout: Params, output_error: FloatArray, n_state: int) -> FloatArray:
@@ -173,11 +177,13 @@ def pull_back_output_error(readout: Params, output_error: FloatArray, n_state: i
     return error
 
 
-def readout_gradient(hidden: FloatArray, output_error: FloatArray) -> Params:
+def readout_gradient(readout: Params, hidden: FloatArray, output_error: FloatArray) -> Params:
     """Return the gradient of the loss by the readout's own parameters.
 
     Parameters
     ----------
+    readout : dict of str to ndarray
+        The readout, whose entries the gradient has.
     hidden : ndarray, shape (B, T, H)
         What the readout saw.
     output_error : ndarray, shape (B, T, O)
@@ -186,13 +192,13 @@ def readout_gradient(hidden: FloatArray, output_error: FloatArray) -> Params:
     Returns
     -------
     dict of str to ndarray
-        ``weight (O, H)`` and ``bias (O,)``.
+        ``weight (O, H)`` and, if there is one, ``bias (O,)``.
     """
     rows = output_error.reshape(-1, output_error.shape[-1])
-    return {
-        "weight": rows.T @ hidden.reshape(len(rows), -1),
-        "bias": rows.sum(axis=0),
-    }
+    gradient: Params = {"weight": rows.T @ hidden.reshape(len(rows), -1)}
+    if "bias" in readout:
+        gradient["bias"] = rows.sum(axis=0)
+    return gradient
 
 
 def _shapes(n_units: int, n_outputs: int) -> dict[str, tuple[int, ...]]:

@@ -157,6 +157,8 @@ def test_the_main_job(
     assert "GRU" in capsys.readouterr().out
     assert kpflow("validate", str(run_file), "--checkpoint", "0") == 0
     assert "P P^-1" in capsys.readouterr().out
+    assert kpflow("validate", str(run_file), "--checkpoint", "4") == 2
+    assert "checkpoint must be from -4 to 3; got 4" in capsys.readouterr().err
     assert kpflow("plot", str(run_file)) == 2
     assert "has files already" in capsys.readouterr().err
     assert kpflow("plot", str(run_file), "--output", "drawn") == 0
@@ -314,6 +316,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(here: Path) -> None:
         (["run", "memory-pro", "--set", "nonsense"], "--set takes section.key=value"),
         (["run", "memory-pro", "--config", "absent.toml"], "no configuration file absent.toml"),
         (["analyze", "absent.h5"], "There is no file absent.h5"),
+        (["analyze", "text.h5"], "text.h5 is not an HDF5 file, so it is not a run file."),
         (["info", "absent.h5"], "absent.h5"),
         (["info", "text.h5"], "text.h5"),
         (["validate", "text.h5"], "text.h5"),

@@ -65,3 +65,20 @@ def test_what_cannot_be_imported_leaves_nothing(
     assert kpflow("import", *arguments) == 2
     assert message in capsys.readouterr().err
     assert list(here.iterdir()) == []
+
+
+def test_a_readout_without_bias_stays_without_one(here: Path) -> None:
+    generator = np.random.default_rng(23)
+    arrays = {f"rnn.{name}_l0": array for name, array in kpf.GRU(3, 5).init_params(rng=5).items()}
+    np.savez("net.npz", **arrays, **{"fc.weight": generator.standard_normal((3, 5))})
+    assert kpflow("import", "net.npz", "--task", "memory-pro", "--output", "net.h5") == 0
+    assert kpflow("validate", "net.h5") == 0
+    (found,) = kpf.analyze("net.h5", n_trials=3, quantities=("output-kernel",), n_eigenpairs=2)
+    with kpf.RunFile.open("net.h5") as file:
+        readout, batch = file.checkpoint(-1).readout, file.evaluation_batch
+        trajectory = kpf.simulate(file.cell, file.checkpoint(-1).params, batch.inputs)
+    assert list(readout) == ["weight"]
+    kernel = kpf.OutputKernel(kpf.linearize(trajectory), readout, parameters="all")
+    traces = {each.operators: each.estimate.value for each in found.quantities
+              if each.name == "trace"}  # fmt: skip
+    assert traces[("output NTK, all parameters",)] == pytest.approx(kernel.exact_trace())

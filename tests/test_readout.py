@@ -71,7 +71,7 @@ def test_readout_gradient_is_the_adjoint_of_a_change_of_the_readout(dtype, n_sta
     hidden = states(dtype)[..., :n_state][..., :H]
     error = generator.standard_normal((B, T, O)).astype(dtype)
     change = init_readout(H, O, rng=16, dtype=dtype)
-    found = readout_gradient(hidden, error)
+    found = readout_gradient(change, hidden, error)
     forward = apply_readout(change, hidden)
     pairing = sum((found[name] * change[name]).sum() for name in change)
     scale = np.linalg.norm(forward) * np.linalg.norm(error)
@@ -105,9 +105,9 @@ def test_accepts_lists_and_casts_to_one_precision():
     [
         ([1, 2], TypeError, "readout must map 'weight' and 'bias' to arrays; got list"),
         (
-            {"weight": np.ones((2, 3))},
+            {"bias": np.ones(2)},
             ValueError,
-            r"readout lacks 'bias'; it takes weight \(O, 3\)",
+            r"readout lacks 'weight'; it takes weight \(O, 3\)",
         ),
         (
             {"weight": np.ones((2, 3)), "biass": np.ones(2)},
@@ -153,3 +153,15 @@ def test_refuses_another_number_of_outputs():
 def test_refuses_sizes_that_are_not_positive(arguments, match):
     with pytest.raises(ValueError, match=match):
         init_readout(*arguments)
+
+
+def test_a_readout_without_bias_adds_nothing_and_has_no_gradient_for_one():
+    readout = init_readout(H, O, rng=11)
+    alone = check_readout({"weight": readout["weight"].tolist()}, H, O)
+    assert list(alone) == ["weight"]
+    hidden, error = states("float64")[..., :H], states("float64", seed=19)[..., :O]
+    silent = {**alone, "bias": np.zeros(O)}
+    np.testing.assert_array_equal(apply_readout(alone, hidden), apply_readout(silent, hidden))
+    found, wanted = (readout_gradient(each, hidden, error) for each in (alone, silent))
+    assert list(found) == ["weight"]
+    np.testing.assert_array_equal(found["weight"], wanted["weight"])

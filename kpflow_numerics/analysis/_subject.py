@@ -87,8 +87,8 @@ class OutputLoss:
         """Return what the states of some trials add to the loss at a step, under autograd."""
         import autograd.numpy as anp
 
-        weight, bias = self.readout["weight"], self.readout["bias"]
-        outputs = anp.dot(h[:, : weight.shape[1]], weight.T) + bias
+        weight = self.readout["weight"]
+        outputs = anp.dot(h[:, : weight.shape[1]], weight.T) + self.readout.get("bias", 0.0)
         losses = TRACED_LOSSES[type(self.loss)](outputs, self.targets[trials, t])
         return anp.sum(self.mask[trials, t] * losses) / self.mask.sum()
 

@@ -252,7 +252,7 @@ def _loss(
     shape = (trajectory.n_trials, trajectory.n_steps)
     loss = OutputLoss(
         weights,
-        check_array(targets, "targets", (*shape, len(weights["bias"])), dtype=np.float64),
+        check_array(targets, "targets", (*shape, len(weights["weight"])), dtype=np.float64),
         np.ones(shape) if mask is None else check_array(mask, "mask", shape, dtype=np.float64),
         checked,
     )

@@ -65,7 +65,7 @@ def import_network(
     for note in network.notes:
         shown.say(note)
     cell, readout = network.cell, network.readout
-    _check_fits(task, cell.n_inputs, None if readout is None else len(readout["bias"]), source)
+    _check_fits(task, cell.n_inputs, None if readout is None else len(readout["weight"]), source)
     batch = task.evaluation_batch(settings.analysis.n_trials)
     loss, accuracy = np.nan, np.nan
     if readout is not None:

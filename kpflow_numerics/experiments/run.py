@@ -364,14 +364,17 @@ def is_run_file(path: Path) -> bool:
     Raises
     ------
     InputError
-        If there is no such file.
+        If there is no such file, or one that is called HDF5 and is not.
     """
     if not path.exists():
         raise InputError(f"There is no file {path}.")
     if path.is_dir():
         raise InputError(f"{path} is a directory; a run file or a network is wanted.")
     with path.open("rb") as file:
-        return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+        is_hdf5 = file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+    if not is_hdf5 and path.suffix.lower() in (".h5", ".hdf5"):
+        raise InputError(f"{path} is not an HDF5 file, so it is not a run file.")
+    return is_hdf5
 
 
 def has_whole_analysis(file: RunFile) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .._validation import check_integer
 from ..analysis import validate
 from ..results import ValidationReport
 from ..store import RunFile
@@ -31,7 +32,10 @@ def validate_run(path: str | Path, checkpoint: int = -1) -> ValidationReport:
         If the file cannot be used or has no such checkpoint.
     """
     with RunFile.open(path, "r+") as file:
-        network = file.checkpoint(checkpoint)
+        count = file.n_checkpoints
+        network = file.checkpoint(
+            check_integer(checkpoint, "checkpoint", minimum=-count, maximum=count - 1)
+        )
         batch = file.evaluation_batch
         trajectory = simulate(file.cell, network.params, batch.inputs)
         has_readout = bool(network.readout)

@@ -34,7 +34,7 @@ class Network:
     params : dict of str to ndarray
         Its parameters, in the precision of the file.
     readout : dict of str to ndarray, or None
-        ``weight (O, H)`` and ``bias (O,)``, where the file has a linear readout.
+        ``weight (O, H)`` and, if it has one, ``bias (O,)``, where the file has a linear readout.
     source : Path
         The file.
     notes : tuple of str
@@ -48,7 +48,7 @@ class Network:
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
-        outputs = "no readout" if self.readout is None else f"{len(self.readout['bias'])} outputs"
+        outputs = "no readout" if self.readout is None else f"{len(self.readout['weight'])} outputs"
         return f"Network({self.cell!r}, {outputs}, from {str(self.source)!r})"
 
 
@@ -314,13 +314,11 @@ def _read_readout(
         _floating(arrays[weight_key], weight_key, notes), weight_key, ("O", n_units)
     )
     bias_key = weight_key.removesuffix("weight") + "bias"
-    names = {weight_key}
+    found, names = {"weight": weight}, {weight_key}
     if bias_key in arrays:
         bias = _floating(arrays[bias_key], bias_key, notes)
-        bias = check_array(bias, bias_key, (len(weight),), dtype=weight.dtype)
+        found["bias"] = check_array(bias, bias_key, (len(weight),), dtype=weight.dtype)
         names.add(bias_key)
-    else:
-        bias = np.zeros(len(weight), weight.dtype)
-        notes.append(f"The readout {layer!r} has no bias; zero is used.")
-    notes.append(f"Readout {layer!r}: {len(weight)} outputs.")
-    return {"weight": weight, "bias": bias}, names
+    without = "" if "bias" in found else ", without bias"
+    notes.append(f"Readout {layer!r}: {len(weight)} outputs{without}.")
+    return found, names

@@ -2,7 +2,8 @@
 
 ``C`` is the readout's weight on the ``h`` part of the state at every trial and step, and ``F`` the
 derivative by the weight and bias themselves: a Kronecker product ``[h, 1] kron I_O``, so that
-``F F*`` is ``([h, 1] [h, 1]*) kron I_O`` over (trial, time) and the outputs.
+``F F*`` is ``([h, 1] [h, 1]*) kron I_O`` over (trial, time) and the outputs. Without a bias the
+ones are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class ReadoutMap:
     linearization : Linearization
         Of the cell.
     readout : mapping of str to array_like
-        ``weight (O, H)`` and ``bias (O,)``.
+        ``weight (O, H)`` and ``bias (O,)``, or the weight alone for a readout without bias.
     parameters : {"cell", "all"}
         Whether the readout's own parameters count.
     """
@@ -51,6 +52,11 @@ class ReadoutMap:
     def dims(self) -> tuple[int, int, int]:
         """Shape ``(B, T, O)`` of the outputs."""
         return (*self.linearization.dims[:2], len(self.weight))
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the readout has a bias, which its parameters then hold."""
+        return "bias" in self.readout
 
     @property
     def n_parameters(self) -> int:
@@ -88,31 +94,33 @@ class ReadoutMap:
         return states
 
     def moved(self, parameters: FloatArray) -> FloatArray:
-        """Return ``F parameters``: ``(O H + O, k) -> (B, T, O, k)``."""
+        """Return ``F parameters``, ``(O H + O, k)`` or without bias ``(O H, k)``, as outputs."""
         n_outputs, n_units = self.weight.shape
         columns = parameters.shape[-1]
         weight = parameters[: n_outputs * n_units].reshape(n_outputs, n_units, columns)
-        bias = parameters[n_outputs * n_units :]
         by_unit = weight.transpose(1, 0, 2).reshape(n_units, n_outputs * columns)
         moves = self.hidden @ by_unit
-        moves += bias.reshape(-1)
+        if self.has_bias:
+            moves += parameters[n_outputs * n_units :].reshape(-1)
         return moves.reshape(*self.dims, columns)
 
     def gradient(self, outputs: FloatArray) -> FloatArray:
-        """Return ``F* outputs``: ``(B, T, O, k) -> (O H + O, k)``."""
+        """Return ``F* outputs``, ``(O H + O, k)`` or without bias ``(O H, k)``."""
         n_outputs, n_units = self.weight.shape
         columns = outputs.shape[-1]
         rows = outputs.reshape(-1, n_outputs * columns)
-        gradient = np.empty((n_outputs * (n_units + 1), columns), outputs.dtype)
+        gradient = np.empty((n_outputs * (n_units + self.has_bias), columns), outputs.dtype)
         by_unit = (self.hidden.T @ rows).reshape(n_units, n_outputs, columns)
         weight = gradient[: n_outputs * n_units].reshape(n_outputs, n_units, columns)
         weight[...] = by_unit.transpose(1, 0, 2)
-        gradient[n_outputs * n_units :] = rows.sum(axis=0).reshape(n_outputs, columns)
+        if self.has_bias:
+            gradient[n_outputs * n_units :] = rows.sum(axis=0).reshape(n_outputs, columns)
         return gradient
 
     def gram(self, outputs: FloatArray) -> FloatArray:
         """Return ``F F* outputs``."""
         rows = outputs.reshape(len(self.hidden), -1)
         moves = self.hidden @ (self.hidden.T @ rows)
-        moves += rows.sum(axis=0)
+        if self.has_bias:
+            moves += rows.sum(axis=0)
         return moves.reshape(outputs.shape)

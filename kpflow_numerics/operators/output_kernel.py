@@ -35,7 +35,8 @@ class OutputKernel(StructuredOperator):
     linearization : Linearization
         Local derivatives, from :func:`kpflow_numerics.linearize`.
     readout : mapping of str to array_like
-        ``weight (O, H)`` and ``bias (O,)``. It is linear: there is no activation behind it.
+        ``weight (O, H)`` and ``bias (O,)``. It is linear: there is no activation behind it. Where
+        it is the weight alone there is no bias, and none is moved.
     parameters : {"cell", "all"}
         Whose parameters are moved: the cell's, the readout being fixed, or the readout's as well,
         as training does.
@@ -157,7 +158,8 @@ class OutputKernel(StructuredOperator):
         total = sum(map_in_threads(of_trial, range(self.dims[0])))
         if self._map.counts:
             hidden = self._map.hidden.astype(np.float64, copy=False)
-            total += self.dims[2] * (float(np.vdot(hidden, hidden)) + len(hidden))
+            ones = len(hidden) if self._map.has_bias else 0
+            total += self.dims[2] * (float(np.vdot(hidden, hidden)) + ones)
         return total
 
     @property

@@ -81,7 +81,7 @@ def _network(file: RunFile) -> list[str]:
         count = sum(array.size for array in network.params.values())
         dtype = next(iter(network.params.values())).dtype
         readout = (
-            f"readout to {len(network.readout['bias'])} outputs"
+            f"readout to {len(network.readout['weight'])} outputs"
             if network.readout
             else "no readout"
         )

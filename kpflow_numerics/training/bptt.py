@@ -74,7 +74,7 @@ def loss_and_gradient(
     params : mapping of str to array_like
         Its parameters. Their precision is that of the whole computation.
     readout : mapping of str to array_like
-        ``weight (O, H)`` and ``bias (O,)``.
+        ``weight (O, H)`` and ``bias (O,)``, or the weight alone for a readout without bias.
     batch : TrialBatch
         The trials.
     loss : Loss, optional
@@ -136,7 +136,7 @@ def backpropagate(
     value, output_error = loss.value_and_output_error(
         apply_readout(readout, hidden), batch.targets, batch.mask
     )
-    by_readout = readout_gradient(hidden, output_error)
+    by_readout = readout_gradient(readout, hidden, output_error)
     total: FloatArray | None = None
     for part in _parts(trajectory):
         error = pull_back_output_error(readout, output_error[part], trajectory.cell.n_state)
@@ -256,7 +256,7 @@ def _checked(
         )
     trajectory = run(cell, params, batch.inputs, h0)
     weights = check_readout(readout, cell.n_units, dtype=trajectory.dtype)
-    n_outputs = len(weights["bias"])
+    n_outputs = len(weights["weight"])
     if n_outputs != batch.n_outputs:
         raise InputError(
             f"readout must have as many outputs as the batch has target channels, "

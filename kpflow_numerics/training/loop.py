@@ -167,7 +167,7 @@ def fit(
     if resume_from is None:
         generator = check_rng(rng)
         network = initial_network(cell, task, params, readout, optimizer, generator)
-        dtype = network.readout["bias"].dtype
+        dtype = network.readout["weight"].dtype
         source = make_source(task, batch_size, generator, dtype, n_samples)
         first = 0
     else:
@@ -177,7 +177,7 @@ def fit(
                 "them out."
             )
         network = stored_network(cell, task, resume_from, optimizer)
-        dtype = network.readout["bias"].dtype
+        dtype = network.readout["weight"].dtype
         source = restore_source(resume_from.rng_state, task, batch_size, dtype, n_samples)
         first = resume_from.iteration
         if n_iterations < first:

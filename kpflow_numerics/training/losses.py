@@ -299,7 +299,7 @@ def state_error(
     weights, error = _weights_and_output_error(trajectory, readout, targets, mask, loss)
     if feedback is not None:
         carried = check_array(feedback, "feedback", weights["weight"].shape, dtype=trajectory.dtype)
-        weights = {"weight": carried, "bias": weights["bias"]}
+        weights = {"weight": carried}
     return pull_back_output_error(weights, error, trajectory.cell.n_state)
 
 
@@ -317,7 +317,7 @@ def _weights_and_output_error(
         )
     dtype = trajectory.dtype
     weights = check_readout(readout, trajectory.cell.n_units, dtype=dtype)
-    shape = (trajectory.n_trials, trajectory.n_steps, len(weights["bias"]))
+    shape = (trajectory.n_trials, trajectory.n_steps, len(weights["weight"]))
     wanted = check_array(targets, "targets", shape, dtype=dtype)
     if mask is None:
         mask = np.ones(shape[:2], dtype)

@@ -252,9 +252,13 @@ RULE_CASES: tuple[OperatorCase, ...] = (
 """The learning rules that every cell has; feedback alignment has tests of its own."""
 
 
-def _of_outputs(kind: type, parameters: str) -> Callable[[kpf.Linearization], StructuredOperator]:
+def _of_outputs(
+    kind: type, parameters: str, *, bias: bool = True
+) -> Callable[[kpf.Linearization], StructuredOperator]:
     def build(lin: kpf.Linearization) -> StructuredOperator:
         readout = readout_of(check_linearization(lin).cell.n_units)
+        if not bias:
+            readout = {"weight": readout["weight"]}
         return kind(lin, readout, parameters=parameters)
 
     return build
@@ -262,6 +266,10 @@ def _of_outputs(kind: type, parameters: str) -> Callable[[kpf.Linearization], St
 
 def _by_cell(dense: DenseNetwork) -> np.ndarray:
     return dense.Y[:, : dense.S.shape[1]]
+
+
+def _without_bias(dense: DenseNetwork) -> np.ndarray:
+    return dense.Y[:, :-N_OUTPUTS]
 
 
 OUTPUT_CASES: tuple[OperatorCase, ...] = (
@@ -277,6 +285,14 @@ OUTPUT_CASES: tuple[OperatorCase, ...] = (
         _of_outputs(kpf.OutputKernel, "all"),
         lambda dense: dense.Y @ dense.Y.T,
     ),
+    OperatorCase(
+        "[C S, F], no bias", _of_outputs(kpf.OutputSensitivity, "all", bias=False), _without_bias
+    ),
+    OperatorCase(
+        "C NTK C* + F F*, no bias",
+        _of_outputs(kpf.OutputKernel, "all", bias=False),
+        lambda dense: _without_bias(dense) @ _without_bias(dense).T,
+    ),
 )
 """Derivatives of the outputs, by the cell's parameters and by all."""
 
@@ -284,6 +300,7 @@ ALL_CASES = OPERATOR_CASES + RULE_CASES + OUTPUT_CASES
 
 SELF_ADJOINT = (
     "K", "K-mean", "PP*", "NTK", "Gauss-Newton", "S M S*", "C NTK C*", "C NTK C* + F F*",
+    "C NTK C* + F F*, no bias",
 )  # fmt: skip
 
 

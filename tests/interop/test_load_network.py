@@ -120,7 +120,7 @@ def test_notes_tell_what_was_inferred(tmp_path: Path) -> None:
     del arrays["readout.bias"]
     notes = load_network(write(tmp_path / "net.npz", arrays)).notes
     assert notes[0].startswith("net.npz: GRU(n_inputs=2, n_units=5, bias=True) in 'rnn'")
-    assert any("has no bias" in note for note in notes)
+    assert "Readout 'readout': 2 outputs, without bias." in notes
     assert notes[-1] == "Not used: embedding.scale."
 
 

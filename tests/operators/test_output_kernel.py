@@ -35,6 +35,24 @@ def test_the_trace(case: CellCase, parameters: str, monkeypatch: pytest.MonkeyPa
         assert kernel.exact_trace() == pytest.approx(truth, rel=tolerance)
 
 
+def test_a_bias_that_is_not_there_is_not_moved() -> None:
+    lin, readout = GRU.linearization(), readout_of(4)
+    silent = {**readout, "bias": np.zeros_like(readout["bias"])}
+    alone = {"weight": readout["weight"]}
+    with_one = kpf.OutputKernel(lin, silent, parameters="all")
+    without = kpf.OutputKernel(lin, alone, parameters="all")
+    n_steps = with_one.shape[0]
+    assert with_one.exact_trace() - without.exact_trace() == pytest.approx(n_steps)
+    assert without.exact_trace() == pytest.approx(np.trace(without.to_dense()))
+    assert list(without.readout) == ["weight"]
+    assert "readout/bias" not in without.factor.slices
+    assert without.factor.shape[1] == with_one.factor.shape[1] - len(readout["bias"])
+    of_the_cell = kpf.OutputKernel(lin, alone, parameters="cell")
+    np.testing.assert_array_equal(
+        of_the_cell.to_dense(), kpf.OutputKernel(lin, silent, parameters="cell").to_dense()
+    )
+
+
 @pytest.mark.parametrize("fault", ["carry", "rows", "bias", "slots"])
 def test_a_wrong_trace_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CellCase(kpf.LSTM(2, 4))

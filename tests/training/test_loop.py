@@ -446,3 +446,12 @@ def test_a_network_learns_a_short_task():
     assert last.accuracy > 0.95
     assert last.evaluation_loss < 0.01
     assert last.evaluation_loss < first.evaluation_loss / 20
+
+
+def test_a_readout_without_bias_is_trained_without_one():
+    params, readout = CELL.init_params(rng=43), {"weight": init_readout(7, 3, rng=44)["weight"]}
+    run = train(params=params, readout=readout, rng=45, n_iterations=6)
+    assert list(run.readout) == ["weight"]
+    assert not np.array_equal(run.readout["weight"], readout["weight"])
+    resumed = train(resume_from=run.checkpoints[0], n_iterations=6)
+    assert_same_bits(resumed.readout, run.readout)
