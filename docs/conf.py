@@ -1,8 +1,12 @@
 """Configuration of the documentation."""
 
+import inspect
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from sphinx.util.inspect import stringify_signature
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -27,7 +31,10 @@ numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False
 exclude_patterns = ["_build", "generated/results_rows.rst"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Exact numerics of learning in recurrent networks"}
+html_theme_options = {
+    "description": "Exact numerics of learning in recurrent networks",
+    "sidebar_width": "260px",  # The name of the project, on one line.
+}
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "generated/gallery",
@@ -38,3 +45,19 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "write_computation_times": False,
 }
+
+
+def signature_of_operator(
+    _app: Any, what: str, _name: str, documented: Any, _options: Any, shown: str, returned: str
+) -> tuple[str, str] | None:
+    """Return the arguments of an operator, which SciPy's ``LinearOperator.__new__`` would hide."""
+    if what != "class" or shown != "(*args, **kwargs)":
+        return None
+    first, *others = inspect.signature(documented.__init__).parameters.values()
+    arguments = inspect.Signature(others if first.name == "self" else [first, *others])
+    return stringify_signature(arguments, show_annotation=False), returned
+
+
+def setup(app: Any) -> None:
+    """Connect what is ours to the build."""
+    app.connect("autodoc-process-signature", signature_of_operator)

@@ -21,6 +21,7 @@ from kpflow_numerics.analysis.activity_quantities import COSINE, MODE_SHARE
 from kpflow_numerics.cells import CELLS
 from kpflow_numerics.cli._settings import QUANTITY_NAMES
 from kpflow_numerics.experiments.report import _figures as report_figures
+from kpflow_numerics.interop.load_network import _GATES_OF_KIND
 from kpflow_numerics.plotting import _figures
 from kpflow_numerics.store import RunFile
 from kpflow_numerics.tasks import TASKS
@@ -59,6 +60,7 @@ def draw_one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_words_are_those_of_the_library() -> None:
     assert set(cli.TASK_NAMES) == set(TASKS)
     assert set(cli.CELL_KINDS) == set(CELLS)
+    assert set(cli.NETWORK_KINDS) == set(_GATES_OF_KIND)
     words = {flag: accepted for flag, _, accepted, _ in cli.CHOICE_FLAGS}
     assert set(words["--optimizer"]) == set(OPTIMIZERS)
     assert words["--interference"] == INTERFERENCE

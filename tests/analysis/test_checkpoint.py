@@ -277,7 +277,7 @@ def test_the_memory_limit_holds(wide) -> None:
         ({"recipes": {"K": "entropy"}}, InputTypeError, r"recipes\['K'\] must be a sequence"),
         ({"recipes": {"PP*": []}}, InputError, "an operator of recipes must be one of 'K', 'P'"),
         ({"recipes": {"K": ["entrop"]}}, InputError, "Did you mean 'entropy'"),
-        ({"readout": {"weight": np.ones((2, 4))}}, InputError, "readout lacks 'bias'"),
+        ({"readout": {"bias": np.ones(2)}}, InputError, "readout lacks 'weight'"),
         ({"params": {}}, InputError, "params lacks 'weight_ih'"),
         ({"rng": None}, InputTypeError, "rng must be an integer seed"),
     ],

@@ -245,8 +245,8 @@ def test_arguments_and_repr() -> None:
         kpf.self_referential_bias(lin, error, n_random=1)
     with pytest.raises(InputTypeError, match="rng must be an integer seed"):
         kpf.self_referential_bias(lin, error, rng=None)
-    with pytest.raises(InputError, match="readout lacks 'bias'"):
-        kpf.self_referential_bias(lin, error, readout={"weight": np.ones((3, 4))})
+    with pytest.raises(InputError, match="readout lacks 'weight'"):
+        kpf.self_referential_bias(lin, error, readout={"bias": np.ones(3)})
     with pytest.raises(MemoryLimitError, match="Take fewer random errors"):
         kpf.self_referential_bias(lin, error, max_memory=1000)
     silent = kpf.GRU(2, 4, bias=False)

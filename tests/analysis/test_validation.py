@@ -554,7 +554,7 @@ LOSS = squared_loss(TRAJECTORY)
         ({"targets": np.zeros((3, 5, 2))}, InputError, r"targets must have shape \(3, 5, 3\)"),
         ({"mask": np.zeros((3, 4))}, InputError, r"mask must have shape \(3, 5\); got \(3, 4\)"),
         ({"mask": np.zeros((3, 5))}, InputError, "with at least one positive entry"),
-        ({"readout": {"weight": np.ones((3, 4))}}, InputError, "readout lacks 'bias'"),
+        ({"readout": {"bias": np.ones(3)}}, InputError, "readout lacks 'weight'"),
         ({"rng": None}, InputTypeError, "rng must be an integer seed"),
         ({"max_memory": 0}, InputError, "max_memory must be at least 1; got 0"),
     ],

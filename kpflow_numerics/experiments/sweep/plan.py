@@ -165,6 +165,7 @@ class SweepPlan:
         training, analysis = self.flops()
         total = training + analysis
         count = min(workers, self.n_cells)
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         fastest, slowest = (
             duration((self.n_cells * overhead + total / (rate * self.threads)) / count)
             for rate, overhead in _RATES
@@ -172,7 +173,7 @@ class SweepPlan:
         lines += [
             "",
             f"cells     {self.n_cells}",
-            f"workers   {workers} of {self.threads} threads on this machine",
+            f"workers   {workers} on this machine, each of {threads}",
             f"work      {training:.2g} flops of training, {analysis:.2g} of analyses",
             f"time      roughly {fastest} to {slowest} with these workers",
             f"kept      {', '.join(('final numbers', *self.keep))}"

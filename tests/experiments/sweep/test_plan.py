@@ -226,3 +226,4 @@ def test_the_flops_of_the_training() -> None:
     sizes = [kpf.GRU(3, units).n_parameters for units in (4, 8)]
     assert plan.flops() == (6 * 10 * 3 * 5 * sum(sizes), 0.0)
     assert "cells     2" in plan.summary(workers=2)
+    assert "workers   2 on this machine, each of 1 thread\n" in plan.summary(workers=2)
