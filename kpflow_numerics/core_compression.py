@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.linalg
 
+from ._threads import single_threaded_blas
 from ._typing import FloatArray
 from ._validation import InputError, InputTypeError, check_real
 from .cells.parameters import ParameterLayout
@@ -138,7 +139,9 @@ def coarse_linearization(linearization: Linearization) -> Linearization:
     single = linearization.astype(np.float32)
     if single.weight_sites is None:
         return single
-    return compress_core(single, COARSE_TOLERANCE)
+    # A decomposition so small is quicker on one thread of the BLAS, above all on a busy machine.
+    with single_threaded_blas():
+        return compress_core(single, COARSE_TOLERANCE)
 
 
 def _compressed_group(group: SiteGroup, place: int, tolerance: float) -> SiteGroup:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._threads import single_threaded_blas
+from .._threads import map_in_threads, share_rows, single_threaded_blas
 from .._typing import FloatArray
 from .._validation import InputError, MemoryLimitError
 from ..results import Cost
@@ -52,8 +52,10 @@ class RitzSpan:
         """Add a block and its images."""
         self._blocks.append(block)
         self._images.append(images)
-        self._gram = _bordered(self._gram, [each.T @ block for each in self._blocks])
-        self._quotient = _bordered(self._quotient, [each.T @ images for each in self._blocks])
+        self._gram = _bordered(self._gram, [_products(each, block) for each in self._blocks])
+        self._quotient = _bordered(
+            self._quotient, [_products(each, images) for each in self._blocks]
+        )
 
     def leading(self, k: int) -> tuple[FloatArray, FloatArray]:
         """Return the k leading Ritz values, and the coefficients of orthonormal Ritz vectors."""
@@ -84,7 +86,7 @@ class RitzSpan:
 
     def take_out_of(self, block: FloatArray) -> None:
         """Take the projections onto the span out of columns, and make their norms one."""
-        parts = np.vstack([each.T @ block for each in self._blocks])
+        parts = np.vstack([_products(each, block) for each in self._blocks])
         basis = self._orthonormal()
         _add_combined(block, self._blocks, -basis @ (basis.T @ parts))
         block /= column_norms(block)
@@ -112,15 +114,35 @@ def _add_combined(result: FloatArray, blocks: list[FloatArray], coefficients: Fl
     """Add the sum of blocks times their rows of the coefficients, some rows at a time."""
     ends = np.cumsum([each.shape[1] for each in blocks])[:-1]
     weights = np.split(np.ascontiguousarray(coefficients), ends)
-    for first in range(0, len(result), _ROWS):
-        rows = slice(first, first + _ROWS)
-        for each, weight in zip(blocks, weights, strict=True):
-            result[rows] += each[rows] @ weight
+
+    def add(share: range) -> None:
+        for first in share:
+            rows = slice(first, min(first + _ROWS, share.stop))
+            for each, weight in zip(blocks, weights, strict=True):
+                result[rows] += each[rows] @ weight
+
+    map_in_threads(add, _shares(len(result)))
+
+
+def _products(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return ``left* right`` of long arrays."""
+
+    def product(share: range) -> FloatArray:
+        rows = slice(share.start, share.stop)
+        return left[rows].T @ right[rows]
+
+    return np.sum(map_in_threads(product, _shares(len(left))), axis=0)
+
+
+def _shares(n_rows: int) -> list[range]:
+    """Return the rows that each thread takes; the steps are those that stay in its cache."""
+    share = share_rows(n_rows)
+    return [range(first, min(first + share, n_rows), _ROWS) for first in range(0, n_rows, share)]
 
 
 def orthonormalised(vectors: FloatArray) -> FloatArray:
     """Return nearly orthonormal vectors without what rounding left of their products."""
-    error = vectors.T @ vectors - np.eye(vectors.shape[1])
+    error = _products(vectors, vectors) - np.eye(vectors.shape[1])
     if np.max(np.abs(error)) <= default_tolerance(vectors.dtype, vectors.shape[1]):
         return vectors
     return _combined([vectors], np.eye(len(error)) - error / 2)
