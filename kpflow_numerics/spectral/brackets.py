@@ -83,8 +83,9 @@ def rank_bracket(
 
     Examples
     --------
-    >>> rank_bracket("stable", 6.0, [3.0], [0.0], 4)
-    (2.0, 2.0)
+    >>> lower, upper = rank_bracket("stable", 6.0, [3.0], [0.0], 4)
+    >>> lower < 2.0 < upper, round(upper - lower, 12)
+    (True, 0.0)
     """
     recipe = check_choice(recipe, "recipe", RECIPES)
     known = _known(trace, values, residual_norms, rank_bound, complete=complete)
