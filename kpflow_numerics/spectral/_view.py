@@ -116,9 +116,11 @@ class CountedOperator:
         self._counter.add(X.shape[1], self.product_cost(X.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
             Y = np.asarray(multiply(X), dtype=self.dtype)
-        size, given = _largest(Y), _largest(X)
-        if self._watched and self._counter.watched and given > 0:
-            self._check_scale(size / given)
+        size = _largest(Y)
+        if self._watched and self._counter.watched:
+            given = _largest(X)
+            if given > 0:
+                self._check_scale(size / given)
         if not math.isfinite(size):
             raise InputError(
                 f"op ({type(original(self.operator)).__name__}, {self.dtype}) gave NaN or infinite "

@@ -97,7 +97,7 @@ def dense_pairs(view: SpectralView, k: int, max_memory: float) -> tuple[Pairs, C
     if not view.self_adjoint:
         return _pairs_of_singular_values(view, k, max_memory)
     needed = dense_memory(view.n, view.dtype, k)
-    check_memory(needed, max_memory, f"The {view.n} x {view.n} matrix and a copy", _REMEDY)
+    check_memory(needed, max_memory, f"The {view.n} x {view.n} matrix", _REMEDY)
     matrix = self_adjoint_matrix(view, max_memory)
     values, vectors = leading_eigh(matrix.copy(), k)
     residuals = matrix @ vectors - vectors * values
