@@ -135,11 +135,11 @@ def measure(cell: str, units: int, folder: Path) -> list[Record]:
         auto, quick = within(operator, AUTO, "auto")
         samples = sampled(operator, truth.value)
         for accuracy, ours, seconds in ((min(ACCURACIES), truth, sure), (AUTO, auto, quick)):
-            products = products_for(samples, accuracy)
+            needed = products_for(samples, accuracy)
             record = {"cell": cell, "units": units, "operator": name, "accuracy": accuracy}
             record |= {"rank": ours.value, "method": ours.method, "products": ours.n_matvecs}
             record |= {"seconds": seconds, "peer_column_seconds": column, "samples": samples}
-            record |= {"peer_products": products, "peer_seconds": products * column}
+            record |= {"peer_products": needed, "peer_seconds": needed * column}
             record["ratio"] = record["peer_seconds"] / seconds
             records.append(record)
             show(record)
