@@ -9,6 +9,7 @@ from .._jit import jit_parallel
 from .._typing import FloatArray
 from .activations import activate, activation_derivative
 from .joined import load_inputs, start_features
+from .products import multiply
 
 
 @jit_parallel
@@ -40,7 +41,7 @@ def simulate_current(
             for b in range(last - first):
                 for i in range(n_units):
                     u[b, i] = activate(h[b, i], activation)
-            np.dot(u, weight, a)
+            multiply(u, False, weight, a)
             for b in range(first, last):
                 for i in range(n_units):
                     value = keep * h[b - first, i] + rate * a[b - first, i]

@@ -19,6 +19,7 @@ from .._jit import jit, jit_parallel
 from .._typing import FloatArray
 from .activations import sigmoid, tanh
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+from .products import multiply
 
 
 @jit
@@ -60,8 +61,8 @@ def simulate_gru(
         for t in range(n_steps):
             load_inputs(inputs, first, last, t, u)
             load_inputs(inputs, first, last, t, x)
-            np.dot(u, weight, gates.reshape(last - first, 3 * n_units))
-            np.dot(x, candidate_weight, candidates)
+            multiply(u, False, weight, gates.reshape(last - first, 3 * n_units))
+            multiply(x, False, candidate_weight, candidates)
             for b in range(first, last):
                 row = b - first
                 _activate_gates(gates[row], candidates[row])

@@ -17,6 +17,7 @@ from .._jit import jit, jit_parallel
 from .._typing import FloatArray
 from .activations import sigmoid, tanh
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+from .products import multiply
 
 # The gates, in PyTorch's order.
 I, F, G, O = 0, 1, 2, 3  # noqa: E741
@@ -57,7 +58,7 @@ def simulate_lstm(
         gates = np.empty((last - first, 4, n_units), states.dtype)
         for t in range(n_steps):
             load_inputs(inputs, first, last, t, u)
-            np.dot(u, weight, gates.reshape(last - first, 4 * n_units))
+            multiply(u, False, weight, gates.reshape(last - first, 4 * n_units))
             for b in range(first, last):
                 row = b - first
                 _activate_gates(gates[row])

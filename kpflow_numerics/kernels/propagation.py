@@ -16,6 +16,7 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
+from .products import multiply
 from .tiles import tile_rows
 
 
@@ -250,7 +251,7 @@ def propagate_column(
                 if has_inner:
                     for i in range(n_units):
                         read[b - first, i] *= inner[b, t, i]
-            np.dot(read, weight_transposed, flat)
+            multiply(read, False, weight_transposed, flat)
             for b in range(first, last):
                 for s in range(n_slots):
                     for source in range(n_slots):
@@ -288,7 +289,7 @@ def propagate_column_adjoint(
                     for s in range(1, n_slots):
                         for i in range(n_units):
                             gathered[b - first, r, i] += gains[b, t, r, s, i] * out[b, t, s, i]
-            np.dot(flat, weight, product)
+            multiply(flat, False, weight, product)
             for b in range(first, last):
                 if has_inner:
                     for i in range(n_units):

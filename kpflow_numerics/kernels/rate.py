@@ -9,6 +9,7 @@ from .._jit import jit_parallel
 from .._typing import FloatArray
 from .activations import activate, activation_derivative, activation_derivative_of_value
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+from .products import multiply
 
 
 @jit_parallel
@@ -35,7 +36,7 @@ def simulate_rate(
         a = np.empty((last - first, n_units), states.dtype)
         for t in range(n_steps):
             load_inputs(inputs, first, last, t, u)
-            np.dot(u, weight, a)
+            multiply(u, False, weight, a)
             for b in range(first, last):
                 for i in range(n_units):
                     value = keep * u[b - first, i] + rate * activate(a[b - first, i], activation)

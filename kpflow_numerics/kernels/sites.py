@@ -16,6 +16,7 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray, IntArray
+from .products import multiply
 from .tiles import tile_rows
 
 # Rows that are gathered and multiplied at a time, so that they stay in the cache.
@@ -196,7 +197,7 @@ def site_vjp_column(
     """
     n_rows, n_slots, n_units = q.shape
     n_pieces, n_sites, n_features, _ = out.shape
-    n_at_a_time = min(ROWS_OF_A_COLUMN, tile_rows(chunk, n_features, n_units))
+    n_at_a_time = min(ROWS_OF_A_COLUMN, chunk)
     for piece in numba.prange(n_pieces):
         end = min((piece + 1) * chunk, n_rows)
         gathered = np.empty((n_at_a_time, n_units), q.dtype)
@@ -214,7 +215,7 @@ def site_vjp_column(
                             gathered[row, i] += (
                                 gains[first + row, site, s, i] * q[first + row, s, i]
                             )
-                np.dot(features[first : first + n_block].T, gathered[:n_block], product)
+                multiply(features[first : first + n_block], True, gathered[:n_block], product)
                 for c in range(n_features):
                     for i in range(n_units):
                         out[piece, g, c, i] += product[c, i]
@@ -234,15 +235,15 @@ def add_site_jvp_column(
     ``core (n_sites, m, H)`` holds the parameters as :func:`site_vjp_column` gives them.
     """
     n_rows, n_slots, n_units = out.shape
-    n_sites, n_features, _ = core.shape
-    n_at_a_time = min(ROWS_OF_A_COLUMN, tile_rows(chunk, n_features, n_units))
+    n_sites = len(core)
+    n_at_a_time = min(ROWS_OF_A_COLUMN, chunk)
     for piece in numba.prange((n_rows + chunk - 1) // chunk):
         end = min((piece + 1) * chunk, n_rows)
         product = np.empty((n_at_a_time, n_units), out.dtype)
         for first in range(piece * chunk, end, n_at_a_time):
             n_block = min(n_at_a_time, end - first)
             for g in range(n_sites):
-                np.dot(features[first : first + n_block], core[g], product[:n_block])
+                multiply(features[first : first + n_block], False, core[g], product[:n_block])
                 for row in range(n_block):
                     for s in range(n_slots):
                         for i in range(n_units):

@@ -10,9 +10,9 @@ from kpflow_numerics import _threads
 from kpflow_numerics.analysis.reference_steps import reference_step
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, LOW_RANK_CASES, SITE_CASES, CellCase
-from tests.cases.cells_large import LARGE_CASES
+from tests.cases.cells_large import LARGE_CASES, WIDE_CASES
 
-ALL_CASES = SITE_CASES + EDGE_CASES + FLOAT32_CASES + LOW_RANK_CASES + LARGE_CASES
+ALL_CASES = SITE_CASES + EDGE_CASES + FLOAT32_CASES + LOW_RANK_CASES + LARGE_CASES + WIDE_CASES
 GATED = {"gru": 3, "lstm": 4}
 
 
