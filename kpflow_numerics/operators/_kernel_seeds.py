@@ -113,12 +113,12 @@ def memory_bytes(sites: WeightSites) -> float:
     """Return the bytes that the bounds of one trial's trace take.
 
     The seeds are made; beside them the Jacobians are, in float64 from another precision; and then
-    a block of seeds is moved along.
+    some seeds are moved along, of which two steps are held.
     """
     _, n_steps, _, n_slots, n_units = sites.gains.shape
     n_state, size = n_slots * n_units, n_slots * n_steps
     kept, jacobians = float(n_units) * size**2, float(n_steps) * n_state**2
-    block = COLUMNS_AT_A_TIME * ((n_steps + 3.0) * n_state + 2.0 * size)
+    block = COLUMNS_AT_A_TIME * 2.0 * (n_state + size)
     return 8.0 * max(3.0 * kept, kept + 2.0 * jacobians, kept + jacobians + block)
 
 

@@ -183,8 +183,12 @@ class TangentKernel(StructuredOperator):
         if trace is None or column is None or block is None:
             return None
         cut = _cut_core.cut_to(self.linearization, 0.1 * width**0.5)
-        factor = 2.0 * self.linearization.n_parameters * _cut_core.COLUMNS * self.dtype.itemsize
-        memory = block.memory_bytes + cut.memory_bytes + factor
+        # Squares are in float64, of a block's states or of its parameters beside it. A finer cut
+        # stands beside the one that it continues.
+        itemsize, parameters = self.dtype.itemsize, self.linearization.n_parameters
+        squares = max(8 * self.shape[0], (2 * itemsize + 8) * parameters)
+        columns = float(_cut_core.COLUMNS) * (squares + itemsize * parameters)
+        memory = block.memory_bytes + 2.0 * cut.memory_bytes + columns
         flops = trace.flops + cut.n_parameters * column.flops
         return Cost(flops, max(trace.memory_bytes, memory))
 
