@@ -15,7 +15,7 @@ import scipy.sparse.linalg
 
 from .contract import Problem
 
-WARMED_BELOW = 0.2  # seconds: what is quicker also pays for waking its threads, so it is warmed
+WARMED_BELOW = 1.0  # seconds: a first call also pays for waking threads and for cold caches
 
 
 class PeerError(Exception):
