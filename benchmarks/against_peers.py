@@ -5,7 +5,9 @@
     .venv-peers/bin/python benchmarks/against_peers.py --sizes S --cells vanilla-rnn --rounds 2
 
 Every contender has a process of its own and is asked in turn, the order reversed each round; the
-others wait meanwhile. What is timed is the product alone: each contender gets the block in its own
+others wait meanwhile. Before each turn the machine settles for `PAUSE`, since threads of the one
+before spin on: OpenBLAS's held a core for 0.1 s after each product, and took it from whoever came
+next. What is timed is the product alone: each contender gets the block in its own
 layout, has compiled and has been called before. A product that differs from the library's in
 float64 by more than `LARGEST_ERROR` is reported and not timed; no peer uses the library, so this
 tests the library too.
@@ -38,7 +40,7 @@ SIZES = {"S": (10, 30, 64), "M": (20, 90, 128), "L": (20, 90, 256)}
 PEERS = ("pytorch_autodiff", "pytorch_by_hand", "jax_autodiff", "jax_by_hand")
 LARGEST_ERROR = {"float64": 1e-8, "float32": 1e-3}
 TRAINING_BATCH = 500
-PAUSE = 0.03  # seconds for the threads of the last one asked to fall asleep
+PAUSE = 0.2  # seconds for the threads of the last one asked to fall asleep
 EIGENPAIRS = 20
 
 Record = dict[str, Any]

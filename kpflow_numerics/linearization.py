@@ -104,6 +104,11 @@ class Linearization(ABC):
     def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P* block``, in the place of the block if it may be overwritten."""
 
+    def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P J J* P* block``, in the place of the block if it may be overwritten."""
+        adjoint = self.propagate_adjoint(block, overwrite=overwrite)
+        return self.propagate(self.param_gram(adjoint, overwrite=True), overwrite=True)
+
     def unpropagate(self, block: FloatArray) -> FloatArray:
         """Return ``P^-1 block``: ``q_t - A_t q_{t-1}``."""
         out = block.copy()
@@ -215,6 +220,12 @@ class SiteLinearization(StructuredLinearization):
     def weight_sites(self) -> WeightSites:
         """The cell's weight sites."""
         return self._sites
+
+    def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P J J* P* block``, in the place of the block if it may be overwritten."""
+        if self._sites.fuses_kernel(block.shape[-1]):
+            return self._sites.tangent_kernel(block, overwrite=overwrite)
+        return super().tangent_kernel(block, overwrite=overwrite)
 
     def astype(self, dtype: DTypeLike) -> SiteLinearization:
         """Return the linearisation with every number rounded to another precision."""

@@ -12,12 +12,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .._threads import kernel_threads, share_rows
-from .._typing import DTypeLike, FloatArray, Params
+from .._threads import kernel_threads, n_threads, share_rows
+from .._typing import DTypeLike, FloatArray, IntArray, Params
 from .._validation import check_choice
+from ..kernels import columns as column_kernels
 from ..kernels import propagation
 from ..kernels import sites as site_kernels
+from ..kernels.columns import MOST_COLUMNS
+
+
+# Carry, which of its slots are not zero, gains, inner derivatives, and whether there are any.
+_Flow = tuple[FloatArray, NDArray[np.bool_], FloatArray, FloatArray, bool]
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,11 @@ class SiteGroup:
         for segment in self.segments:
             counts[segment.columns] = len(segment.parameters)
         return counts
+
+    @cached_property
+    def has_shared_columns(self) -> bool:
+        """Whether more than one parameter stands behind a column."""
+        return bool(np.any(self.multiplicity != 1.0))
 
     @property
     def sites(self) -> range:
@@ -200,55 +212,60 @@ class WeightSites:
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
         out = block if overwrite else block.copy()
-        slots = self._slots(out)
-        has_inner = self.inner is not None
         with kernel_threads(self._recurrent_work(block)):
-            if out.shape[-1] == 1:
-                propagation.propagate_column(
-                    self.carry,
-                    self.gains,
-                    self._inner_or_placeholder,
-                    has_inner,
+            if out.shape[-1] <= MOST_COLUMNS:
+                column_kernels.propagate(
+                    *self._flow,
                     self._weight_transposed,
-                    share_rows(out.shape[0]),
-                    slots[..., 0],
+                    share_rows(len(out)),
+                    self._slots(out),
                 )
             else:
                 propagation.propagate(
                     self.carry,
                     self.gains,
                     self._inner_or_placeholder,
-                    has_inner,
+                    self.inner is not None,
                     self.recurrent_weight,
-                    slots,
+                    self._slots(out),
                 )
         return out
 
     def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P* block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
         out = block if overwrite else block.copy()
-        slots = self._slots(out)
-        has_inner = self.inner is not None
         with kernel_threads(self._recurrent_work(block)):
-            if out.shape[-1] == 1:
-                propagation.propagate_column_adjoint(
-                    self.carry,
-                    self.gains,
-                    self._inner_or_placeholder,
-                    has_inner,
-                    self.recurrent_weight,
-                    share_rows(out.shape[0]),
-                    slots[..., 0],
+            if out.shape[-1] <= MOST_COLUMNS:
+                column_kernels.propagate_adjoint(
+                    *self._flow, self.recurrent_weight, share_rows(len(out)), self._slots(out)
                 )
             else:
                 propagation.propagate_adjoint(
                     self.carry,
                     self.gains,
                     self._inner_or_placeholder,
-                    has_inner,
+                    self.inner is not None,
                     self._weight_transposed,
-                    slots,
+                    self._slots(out),
                 )
+        return out
+
+    def fuses_kernel(self, k: int) -> bool:
+        """Tell whether products of the tangent kernel with `k` columns are made in two scans.
+
+        Those run trial by trial, and need one for each thread.
+        """
+        return k <= MOST_COLUMNS and len(self.gains) >= n_threads()
+
+    def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``P J J* P* block`` in two scans, in the place of the block if `overwrite`."""
+        k = block.shape[-1]
+        out = block if overwrite else np.empty_like(block)
+        work = 2.0 * (self._recurrent_work(block) + self._parameter_work(k))
+        with kernel_threads(work):
+            core = self._pull_back(self._flow, block)
+            self._count_shared(core, k)
+            self._push_forward(self._flow, core, out)
         return out
 
     def state_jvp(self, block: FloatArray) -> FloatArray:
@@ -306,27 +323,99 @@ class WeightSites:
     def _flat_gains(self) -> FloatArray:
         return self.gains.reshape(-1, *self.gains.shape[2:])
 
+    @cached_property
+    def _flow(self) -> _Flow:
+        """The linearised flow, as the kernels of narrow blocks take it."""
+        is_carried = self.carry.any(axis=(0, 1, 4))
+        inner = self._inner_or_placeholder
+        return self.carry, is_carried, self.gains, inner, self.inner is not None
+
+    @cached_property
+    def _still(self) -> _Flow:
+        """The flow with every step a trial of its own: P is the identity."""
+        rows = (len(self._flat_gains()), 1)
+        carry, is_carried, gains, inner, has_inner = self._flow
+        if has_inner:
+            inner = inner.reshape(*rows, self.n_units)
+        carry = carry.reshape(*rows, *carry.shape[2:])
+        return carry, is_carried, gains.reshape(*rows, *gains.shape[2:]), inner, has_inner
+
+    @cached_property
+    def _group_table(self) -> tuple[tuple[FloatArray, ...], IntArray, IntArray]:
+        """Features, first site and number of sites of each group."""
+        return (
+            tuple(group.flat_features for group in self.groups),
+            np.array([group.first_site for group in self.groups]),
+            np.array([len(group.row_blocks) for group in self.groups]),
+        )
+
+    def n_core(self, k: int) -> int:
+        """Return the length of the parameters' vector in the kernels of narrow blocks."""
+        n_features = sum(len(group.row_blocks) * group.features.shape[-1] for group in self.groups)
+        return n_features * self.n_units * k
+
+    def _core_parts(self, core: FloatArray, k: int) -> Iterator[tuple[SiteGroup, FloatArray]]:
+        """Yield each group, and the view ``(sites, k, m, H)`` of its part of that vector."""
+        start = 0
+        for group in self.groups:
+            shape = (len(group.row_blocks), k, group.features.shape[-1], self.n_units)
+            end = start + int(np.prod(shape))
+            yield group, core[start:end].reshape(shape)
+            start = end
+
+    def _count_shared(self, core: FloatArray, k: int) -> None:
+        """Multiply each column of the parameters by how many parameters stand behind it."""
+        for group, part in self._core_parts(core, k):
+            if group.has_shared_columns:
+                part *= group.multiplicity[:, None]
+
+    def _pull_back(self, flow: _Flow, block: FloatArray) -> FloatArray:
+        """Return ``J* P* block`` of a narrow block along a flow, as the kernels' vector."""
+        n_trials, n_steps = flow[0].shape[:2]
+        k, chunk = block.shape[-1], share_rows(n_trials)
+        shares = np.empty((-(-n_trials // chunk), self.n_core(k)), block.dtype)
+        column_kernels.pull_back(
+            *flow,
+            self.recurrent_weight,
+            *self._group_table,
+            chunk,
+            block.reshape(n_trials, n_steps, self.n_slots, self.n_units, k),
+            shares,
+        )
+        return shares[0] if len(shares) == 1 else shares.sum(axis=0)
+
+    def _push_forward(self, flow: _Flow, core: FloatArray, out: FloatArray) -> None:
+        """Write ``P J core`` along a flow to a narrow block ``(B, T, N, k)``."""
+        n_trials, n_steps = flow[0].shape[:2]
+        column_kernels.push_forward(
+            *flow,
+            self._weight_transposed,
+            *self._group_table,
+            share_rows(n_trials),
+            core,
+            out.reshape(n_trials, n_steps, self.n_slots, self.n_units, out.shape[-1]),
+        )
+
     def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``J J* block`` for a block ``(B, T, N, k)``, without the parameters' layout.
 
-        In the place of the block if `overwrite` and it has several columns.
+        In the place of the block if `overwrite`.
         """
         k = block.shape[-1]
+        out = block if overwrite else np.empty_like(block)
         with kernel_threads(2.0 * self._parameter_work(k)):
-            if k == 1:
-                out = np.zeros_like(block)
-                for group in self.groups:
-                    core = self._column_vjp(group, block)
-                    core *= group.multiplicity[:, None]
-                    self._add_column_jvp(group, core, out)
+            if k <= MOST_COLUMNS:
+                core = self._pull_back(self._still, block)
+                self._count_shared(core, k)
+                self._push_forward(self._still, core, out)
                 return out
-            out = block if overwrite else np.empty_like(block)
+            features, first_site, n_sites = self._group_table
             site_kernels.site_gram(
-                tuple(group.flat_features for group in self.groups),
+                features,
                 tuple(group.multiplicity for group in self.groups),
                 self._flat_gains(),
-                np.array([group.first_site for group in self.groups]),
-                np.array([len(group.row_blocks) for group in self.groups]),
+                first_site,
+                n_sites,
                 _unit_chunk(self.n_units, k),
                 self._rows(block),
                 self._rows(out),
@@ -336,12 +425,24 @@ class WeightSites:
     def param_jvp(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
         """Return ``J v`` as a block ``(B, T, N, k)``; `parameters` have a last axis of ``k``."""
         k = next(iter(parameters.values())).shape[-1]
-        n_trials, n_steps = self.gains.shape[:2]
-        n_units = self.n_units
-        out = np.zeros((n_trials, n_steps, self.n_slots * n_units, k), self.gains.dtype)
+        shape = (*self.gains.shape[:2], self.n_slots * self.n_units, k)
+        out = np.zeros(shape, self.gains.dtype)
         with kernel_threads(self._parameter_work(k)):
+            if k <= MOST_COLUMNS:
+                core = np.empty(self.n_core(k), self.gains.dtype)
+                for group, part in self._core_parts(core, k):
+                    part[:] = self._columns(group, parameters).transpose(0, 3, 2, 1)
+                self._push_forward(self._still, core, out)
+                return out
             for group in self.groups:
-                self._add_jvp(group, self._columns(group, parameters), out)
+                site_kernels.add_site_jvp(
+                    group.flat_features,
+                    self._flat_gains(),
+                    group.first_site,
+                    _unit_chunk(self.n_units, k),
+                    self._columns(group, parameters),
+                    self._rows(out),
+                )
         return out
 
     def _columns(self, group: SiteGroup, parameters: Mapping[str, FloatArray]) -> FloatArray:
@@ -356,28 +457,12 @@ class WeightSites:
                     columns[site, :, segment.columns] += part
         return columns
 
-    def _add_jvp(self, group: SiteGroup, columns: FloatArray, out: FloatArray) -> None:
-        """Add ``D^g (X v_g)`` of a group to `out`; `columns` are ``(sites, H, m, k)``."""
-        k = columns.shape[3]
-        if k == 1:
-            core = np.ascontiguousarray(columns[..., 0].transpose(0, 2, 1))
-            self._add_column_jvp(group, core, out)
-            return
-        site_kernels.add_site_jvp(
-            group.flat_features,
-            self._flat_gains(),
-            group.first_site,
-            _unit_chunk(self.n_units, k),
-            columns,
-            self._rows(out),
-        )
-
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
         k, n_units = block.shape[-1], self.n_units
         gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
         with kernel_threads(self._parameter_work(k)):
-            products = [self._vjp(group, block) for group in self.groups]
+            products = self._vjp(block)
         for group, columns in zip(self.groups, products, strict=True):
             for site, rows in enumerate(group.row_slices(n_units)):
                 for segment in group.segments:
@@ -386,45 +471,26 @@ class WeightSites:
                         part[:] = columns[site, :, segment.columns].reshape(part.shape)
         return gradients
 
-    def _vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
-        """Return ``X* (D^g* q)`` of a group as ``(sites, H, m, k)``."""
+    def _vjp(self, block: FloatArray) -> list[FloatArray]:
+        """Return ``X* (D^g* q)`` of each group as ``(sites, H, m, k)``."""
         k, n_units = block.shape[-1], self.n_units
-        n_features = group.features.shape[-1]
-        if k == 1:
-            return self._column_vjp(group, block).transpose(0, 2, 1)[..., np.newaxis]
-        columns = np.empty((len(group.row_blocks), n_units, n_features, k), block.dtype)
-        site_kernels.site_vjp(
-            group.flat_features,
-            self._flat_gains(),
-            group.first_site,
-            _unit_chunk(n_units, k),
-            self._rows(block),
-            columns,
-        )
-        return columns
-
-    def _column_vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
-        """Return ``X* (D^g* q)`` of a group for one column, as ``(sites, m, H)``."""
-        q = self._rows(block)[..., 0]
-        chunk = share_rows(len(q))
-        shape = (len(group.row_blocks), group.features.shape[-1], self.n_units)
-        shares = np.empty((-(-len(q) // chunk), *shape), block.dtype)
-        site_kernels.site_vjp_column(
-            group.flat_features, self._flat_gains(), group.first_site, chunk, q, shares
-        )
-        return shares.sum(axis=0)
-
-    def _add_column_jvp(self, group: SiteGroup, core: FloatArray, out: FloatArray) -> None:
-        """Add ``D^g (X v_g)`` of a group to the one column `out`; `core` is ``(sites, m, H)``."""
-        rows = self._rows(out)[..., 0]
-        site_kernels.add_site_jvp_column(
-            group.flat_features,
-            self._flat_gains(),
-            group.first_site,
-            share_rows(len(rows)),
-            core,
-            rows,
-        )
+        if k <= MOST_COLUMNS:
+            core = self._pull_back(self._still, block)
+            return [part.transpose(0, 3, 2, 1) for _, part in self._core_parts(core, k)]
+        products = []
+        for group in self.groups:
+            shape = (len(group.row_blocks), n_units, group.features.shape[-1], k)
+            columns = np.empty(shape, block.dtype)
+            site_kernels.site_vjp(
+                group.flat_features,
+                self._flat_gains(),
+                group.first_site,
+                _unit_chunk(n_units, k),
+                self._rows(block),
+                columns,
+            )
+            products.append(columns)
+        return products
 
 
 def _owner(array: FloatArray) -> FloatArray:

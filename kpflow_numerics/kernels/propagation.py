@@ -16,7 +16,6 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray
-from .products import multiply
 from .tiles import tile_rows
 
 
@@ -223,80 +222,3 @@ def apply_state_jacobians_adjoint(
                 product,
                 out[b, t],
             )
-
-
-@jit_parallel
-def propagate_column(
-    carry: FloatArray,
-    gains: FloatArray,
-    inner: FloatArray,
-    has_inner: bool,
-    weight_transposed: FloatArray,
-    chunk: int,
-    out: FloatArray,
-) -> None:
-    """Replace the single column ``out (B, T, S, H)`` by ``P out``, `chunk` trials at a time."""
-    n_trials, n_steps, n_slots, n_units = out.shape
-    n_recurrent = weight_transposed.shape[1] // n_units
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first = piece * chunk
-        last = min(first + chunk, n_trials)
-        read = np.empty((last - first, n_units), out.dtype)
-        product = np.empty((last - first, n_recurrent, n_units), out.dtype)
-        flat = product.reshape(last - first, n_recurrent * n_units)
-        for t in range(1, n_steps):
-            for b in range(first, last):
-                for i in range(n_units):
-                    read[b - first, i] = out[b, t - 1, 0, i]
-                if has_inner:
-                    for i in range(n_units):
-                        read[b - first, i] *= inner[b, t, i]
-            multiply(read, False, weight_transposed, flat)
-            for b in range(first, last):
-                for s in range(n_slots):
-                    for source in range(n_slots):
-                        for i in range(n_units):
-                            out[b, t, s, i] += carry[b, t, s, source, i] * out[b, t - 1, source, i]
-                    for r in range(n_recurrent):
-                        for i in range(n_units):
-                            out[b, t, s, i] += gains[b, t, r, s, i] * product[b - first, r, i]
-
-
-@jit_parallel
-def propagate_column_adjoint(
-    carry: FloatArray,
-    gains: FloatArray,
-    inner: FloatArray,
-    has_inner: bool,
-    weight: FloatArray,
-    chunk: int,
-    out: FloatArray,
-) -> None:
-    """Replace the single column ``out (B, T, S, H)`` by ``P* out``, `chunk` trials at a time."""
-    n_trials, n_steps, n_slots, n_units = out.shape
-    n_recurrent = weight.shape[0] // n_units
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first = piece * chunk
-        last = min(first + chunk, n_trials)
-        gathered = np.empty((last - first, n_recurrent, n_units), out.dtype)
-        flat = gathered.reshape(last - first, n_recurrent * n_units)
-        product = np.empty((last - first, n_units), out.dtype)
-        for t in range(n_steps - 1, 0, -1):
-            for b in range(first, last):
-                for r in range(n_recurrent):
-                    for i in range(n_units):
-                        gathered[b - first, r, i] = gains[b, t, r, 0, i] * out[b, t, 0, i]
-                    for s in range(1, n_slots):
-                        for i in range(n_units):
-                            gathered[b - first, r, i] += gains[b, t, r, s, i] * out[b, t, s, i]
-            multiply(flat, False, weight, product)
-            for b in range(first, last):
-                if has_inner:
-                    for i in range(n_units):
-                        product[b - first, i] *= inner[b, t, i]
-                for i in range(n_units):
-                    out[b, t - 1, 0, i] += product[b - first, i]
-                for source in range(n_slots):
-                    for s in range(n_slots):
-                        for i in range(n_units):
-                            out[b, t - 1, source, i] += carry[b, t, s, source, i] * out[b, t, s, i]

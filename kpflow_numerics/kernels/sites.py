@@ -16,12 +16,10 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray, IntArray
-from .products import multiply
 from .tiles import tile_rows
 
 # Rows that are gathered and multiplied at a time, so that they stay in the cache.
 ROWS_AT_A_TIME = 128
-ROWS_OF_A_COLUMN = 256
 
 
 @jit
@@ -180,73 +178,3 @@ def add_site_jvp(
         first_unit = piece * chunk
         n_chunk = min(chunk, n_units - first_unit)
         _push_forward(features, gains, first_site, first_unit, n_chunk, v, first_unit, out)
-
-
-@jit_parallel
-def site_vjp_column(
-    features: FloatArray,
-    gains: FloatArray,
-    first_site: int,
-    chunk: int,
-    q: FloatArray,
-    out: FloatArray,
-) -> None:
-    """Write ``X* (D^g* q)`` of one column ``q (M, S, H)`` to `out`, one share for each piece.
-
-    ``out (pieces, n_sites, m, H)`` must be summed over the pieces of `chunk` rows.
-    """
-    n_rows, n_slots, n_units = q.shape
-    n_pieces, n_sites, n_features, _ = out.shape
-    n_at_a_time = min(ROWS_OF_A_COLUMN, chunk)
-    for piece in numba.prange(n_pieces):
-        end = min((piece + 1) * chunk, n_rows)
-        gathered = np.empty((n_at_a_time, n_units), q.dtype)
-        product = np.empty((n_features, n_units), q.dtype)
-        out[piece] = 0.0
-        for first in range(piece * chunk, end, n_at_a_time):
-            n_block = min(n_at_a_time, end - first)
-            for g in range(n_sites):
-                site = first_site + g
-                for row in range(n_block):
-                    for i in range(n_units):
-                        gathered[row, i] = gains[first + row, site, 0, i] * q[first + row, 0, i]
-                    for s in range(1, n_slots):
-                        for i in range(n_units):
-                            gathered[row, i] += (
-                                gains[first + row, site, s, i] * q[first + row, s, i]
-                            )
-                multiply(features[first : first + n_block], True, gathered[:n_block], product)
-                for c in range(n_features):
-                    for i in range(n_units):
-                        out[piece, g, c, i] += product[c, i]
-
-
-@jit_parallel
-def add_site_jvp_column(
-    features: FloatArray,
-    gains: FloatArray,
-    first_site: int,
-    chunk: int,
-    core: FloatArray,
-    out: FloatArray,
-) -> None:
-    """Add ``sum_g D^g (X v_g)`` of one column to ``out (M, S, H)``, `chunk` rows a piece.
-
-    ``core (n_sites, m, H)`` holds the parameters as :func:`site_vjp_column` gives them.
-    """
-    n_rows, n_slots, n_units = out.shape
-    n_sites = len(core)
-    n_at_a_time = min(ROWS_OF_A_COLUMN, chunk)
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        end = min((piece + 1) * chunk, n_rows)
-        product = np.empty((n_at_a_time, n_units), out.dtype)
-        for first in range(piece * chunk, end, n_at_a_time):
-            n_block = min(n_at_a_time, end - first)
-            for g in range(n_sites):
-                multiply(features[first : first + n_block], False, core[g], product[:n_block])
-                for row in range(n_block):
-                    for s in range(n_slots):
-                        for i in range(n_units):
-                            out[first + row, s, i] += (
-                                gains[first + row, first_site + g, s, i] * product[row, i]
-                            )

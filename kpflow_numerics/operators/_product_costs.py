@@ -7,9 +7,11 @@ that a linearisation makes once and keeps.
 
 from __future__ import annotations
 
-from .._threads import n_threads
-from ..cells.sites import SiteGroup, WeightSites, _unit_chunk
-from ..kernels.sites import ROWS_AT_A_TIME, ROWS_OF_A_COLUMN
+from .._threads import n_threads, share_rows
+from ..cells.sites import WeightSites, _unit_chunk
+from ..kernels import columns
+from ..kernels.columns import MOST_COLUMNS
+from ..kernels.sites import ROWS_AT_A_TIME
 from ..linearization import Linearization
 from ..results import Cost
 
@@ -70,14 +72,16 @@ def inverse_propagation(linearization: Linearization, k: int) -> Cost | None:
 
 
 def tangent_kernel(linearization: Linearization, k: int) -> Cost | None:
-    """Return what ``P K P*`` takes: K of a block and P in place, K of one column beside it."""
+    """Return what ``P K P*`` takes: K and P in place of what P* gives, or two scans."""
     scan, middle = propagation(linearization, k), gram(linearization, k)
     if scan is None or middle is None:
         return None
-    memory = middle.memory_bytes
-    if k == 1:
-        memory += _bytes(linearization, _states(linearization))
-    return Cost(2.0 * scan.flops + middle.flops, max(memory, scan.memory_bytes))
+    flops, sites = 2.0 * scan.flops + middle.flops, linearization.weight_sites
+    if sites is not None and sites.fuses_kernel(k):
+        n_trials, n_steps, _ = linearization.dims
+        entries = _states(linearization) * k + _narrow_workspace(sites, n_trials, n_steps, k)
+        return Cost(flops, _bytes(linearization, entries))
+    return Cost(flops, max(middle.memory_bytes, scan.memory_bytes))
 
 
 def output_kernel(
@@ -135,25 +139,38 @@ def one_after_another(*costs: Cost | None) -> Cost | None:
 
 def _recurrent_workspace(sites: WeightSites, k: int) -> float:
     """Return the entries that the threads gather for the steps of a scan."""
-    at_a_time = sites.gains.shape[0] if k == 1 else n_threads() * k
-    return float(at_a_time) * (len(sites.recurrent_weight) + sites.n_units)
+    if k <= MOST_COLUMNS:
+        return sites.gains.shape[0] * _entries_of_a_row(sites, k)
+    return float(n_threads()) * k * (len(sites.recurrent_weight) + sites.n_units)
+
+
+def _entries_of_a_row(sites: WeightSites, k: int) -> float:
+    """Return what a narrow scan holds of a trial at one step: products, and the state twice."""
+    return float(k) * (len(sites.recurrent_weight) + (1 + 2 * sites.n_slots) * sites.n_units)
 
 
 def _parameter_workspace(sites: WeightSites, k: int) -> float:
-    """Return the entries that the threads hold: for a block the cores of all groups."""
-    threads = float(n_threads())
-    if k == 1:
-        return max(_column_workspace(group, sites.n_units, threads) for group in sites.groups)
+    """Return the entries that the threads hold: for a wide block the cores of all groups."""
+    if k <= MOST_COLUMNS:
+        n_trials, n_steps = sites.gains.shape[:2]
+        return _narrow_workspace(sites, n_trials * n_steps, 1, k)
     core = sum(len(group.row_blocks) * group.features.shape[-1] for group in sites.groups)
     n_features = max(group.features.shape[-1] for group in sites.groups)
     chunk = _unit_chunk(sites.n_units, k)
-    return threads * k * (chunk * (core + ROWS_AT_A_TIME) + n_features)
+    return float(n_threads()) * k * (chunk * (core + ROWS_AT_A_TIME) + n_features)
 
 
-def _column_workspace(group: SiteGroup, n_units: int, threads: float) -> float:
-    n_features = group.features.shape[-1]
-    shares = (threads + 1.0) * len(group.row_blocks) * n_features * n_units
-    return shares + threads * n_units * (ROWS_OF_A_COLUMN + n_features)
+def _narrow_workspace(sites: WeightSites, n_trials: int, n_steps: int, k: int) -> float:
+    """Return the entries that go through the parameters: a share a thread, their sum, and rows."""
+    share = share_rows(n_trials)
+    n_pieces = -(-n_trials // share)
+    at_once = min(share, columns.ROWS_AT_A_TIME)
+    rows = at_once * columns.steps_at_a_time(at_once, n_steps)
+    most = max(group.features.shape[-1] for group in sites.groups)
+    thread = rows * (sites.gains.shape[2] * k * sites.n_units + most) + most * sites.n_units
+    thread += at_once * _entries_of_a_row(sites, k)
+    n_shares = n_pieces + 1 if n_pieces > 1 else 1
+    return n_shares * float(sites.n_core(k)) + n_pieces * thread
 
 
 def _states(linearization: Linearization) -> float:

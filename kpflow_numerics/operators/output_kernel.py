@@ -106,11 +106,7 @@ class OutputKernel(StructuredOperator):
 
     def _moved_states(self, block: FloatArray) -> FloatArray:
         """Return ``P K P* C* block``."""
-        linearization = self.linearization
-        states = linearization.propagate_adjoint(self._map.states(block), overwrite=True)
-        return linearization.propagate(
-            linearization.param_gram(states, overwrite=True), overwrite=True
-        )
+        return self.linearization.tangent_kernel(self._map.states(block), overwrite=True)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)

@@ -67,11 +67,7 @@ class TangentKernel(StructuredOperator):
         return TangentKernel(linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
-        linearization = self.linearization
-        adjoint = linearization.propagate_adjoint(block)
-        return linearization.propagate(
-            linearization.param_gram(adjoint, overwrite=True), overwrite=True
-        )
+        return self.linearization.tangent_kernel(block)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         return self._apply_block(block)

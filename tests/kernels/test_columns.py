@@ -1,4 +1,4 @@
-"""Products with one column, whose kernels are their own, are those with a block."""
+"""Products with narrow blocks, whose kernels are their own, are those with a wide block."""
 
 from __future__ import annotations
 
@@ -10,41 +10,91 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics import _threads
+from kpflow_numerics.cells import sites
+from kpflow_numerics.kernels.columns import MOST_COLUMNS, ROWS_AT_A_TIME, steps_at_a_time
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import CellCase
 from tests.cases.cells_large import WIDE_CASES
 
 CASES = WIDE_CASES + tuple(case.in_float32() for case in WIDE_CASES)
-PRODUCTS = ("propagate", "propagate_adjoint", "param_gram")
+PRODUCTS = ("propagate", "propagate_adjoint", "param_gram", "tangent_kernel", "param_vjp")
+WIDTHS = (1, 2, 5, MOST_COLUMNS)
+Product = Callable[[np.ndarray], np.ndarray]
 
 
 def assert_columns_are_those_of_a_block(
-    product: Callable[[np.ndarray], np.ndarray], case: CellCase
+    product: Product, shape: tuple[int, ...], case: CellCase
 ) -> None:
-    dims = (case.n_trials, case.n_steps, case.cell.n_state)
-    block = np.random.default_rng(19).standard_normal((*dims, 2)).astype(case.dtype)
+    """Compare blocks of all widths, columns last, with one that is not narrow."""
+    wide = (*shape, MOST_COLUMNS + 1)
+    block = np.random.default_rng(19).standard_normal(wide).astype(case.dtype)
     expected = product(block)
     tolerance = default_tolerance(case.dtype, case.n_steps * case.cell.n_units)
-    for column in range(2):
-        found = product(np.ascontiguousarray(block[..., column : column + 1]))[..., 0]
+    for width in WIDTHS:
+        found = product(np.ascontiguousarray(block[..., 1 : 1 + width]))
         assert found.dtype == case.dtype
-        error = np.linalg.norm(found - expected[..., column])
-        size = np.linalg.norm(expected[..., column])
-        assert error <= tolerance * size, f"a column differs by {error / size:.1e}"
+        assert found.shape[-1] == width
+        for column in range(width):
+            truth = expected[..., 1 + column]
+            error, size = np.linalg.norm(found[..., column] - truth), np.linalg.norm(truth)
+            # Written so that NaN is not close.
+            assert error <= tolerance * size, (
+                f"column {column} of {width} differs by {error / size:.1e}"
+            )
+
+
+def states(case: CellCase) -> tuple[int, ...]:
+    return case.n_trials, case.n_steps, case.cell.n_state
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_columns_are_those_of_a_block(case: CellCase, name: str) -> None:
-    assert_columns_are_those_of_a_block(getattr(case.linearization(), name), case)
+    product = getattr(case.linearization(), name)
+    assert_columns_are_those_of_a_block(product, states(case), case)
 
 
-@pytest.mark.parametrize("n_trials", [1, 2, 3, 13])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_columns_of_parameters_are_those_of_a_block(case: CellCase) -> None:
+    lin = case.linearization()
+    assert_columns_are_those_of_a_block(lin.param_jvp, (lin.n_parameters,), case)
+
+
+@pytest.mark.parametrize("n_trials", [1, 2, 3, 13, 300])
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
-def test_columns_of_few_trials(case: CellCase, n_trials: int) -> None:
-    few = replace(case, n_trials=n_trials)
+def test_columns_of_few_and_many_trials(case: CellCase, n_trials: int) -> None:
+    some = replace(case, n_trials=n_trials)
+    lin = some.linearization()
     for name in PRODUCTS:
-        assert_columns_are_those_of_a_block(getattr(few.linearization(), name), few)
+        assert_columns_are_those_of_a_block(getattr(lin, name), states(some), some)
+
+
+@pytest.mark.parametrize("case", WIDE_CASES, ids=str)
+def test_the_kernel_in_two_scans_is_that_of_its_factors(case: CellCase) -> None:
+    lin = case.linearization()
+    assert lin.weight_sites is not None
+    assert lin.weight_sites.fuses_kernel(MOST_COLUMNS)
+    assert not lin.weight_sites.fuses_kernel(MOST_COLUMNS + 1)
+    q = np.random.default_rng(29).standard_normal((*lin.dims, 3)).astype(case.dtype)
+    expected = lin.propagate(lin.param_gram(lin.propagate_adjoint(q)))
+    kept = q.copy()
+    found = lin.tangent_kernel(q)
+    tolerance = default_tolerance(case.dtype, case.n_steps * case.cell.n_units)
+    assert np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected)
+    np.testing.assert_array_equal(q, kept)
+    np.testing.assert_array_equal(lin.tangent_kernel(q, overwrite=True), found)
+    np.testing.assert_array_equal(q, found)
+
+
+def test_fewer_trials_than_threads_are_not_scanned_through_the_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = replace(WIDE_CASES[0], n_trials=3)
+    found = case.linearization().weight_sites
+    assert found is not None
+    for n_threads in (3, 4):
+        monkeypatch.setattr(sites, "n_threads", lambda n=n_threads: n)
+        assert found.fuses_kernel(1) == (n_threads == 3)
 
 
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
@@ -57,16 +107,28 @@ def test_equal_calls_give_equal_bits(case: CellCase, monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(product(q), product(q))
 
 
+@pytest.mark.parametrize("width", [1, MOST_COLUMNS])
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
-def test_a_dropped_unit_is_seen(case: CellCase) -> None:
+def test_a_dropped_unit_is_seen(case: CellCase, width: int) -> None:
     lin = case.linearization()
 
     def without_the_last_unit(block: np.ndarray) -> np.ndarray:
         found = lin.propagate(block)
-        if block.shape[-1] == 1:
-            found[:, -1, -1] = block[:, -1, -1]
+        if block.shape[-1] == width:
+            found[:, -1, -1, -1] = block[:, -1, -1, -1]
         return found
 
     assert isinstance(lin, kpf.Linearization)
-    with pytest.raises(AssertionError, match="a column differs"):
-        assert_columns_are_those_of_a_block(without_the_last_unit, case)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_columns_are_those_of_a_block(without_the_last_unit, states(case), case)
+
+
+@pytest.mark.parametrize("n_trials", [1, 7, 10, 128])
+@pytest.mark.parametrize("n_steps", [1, 2, 30, 90, 1000])
+def test_steps_are_taken_in_equal_parts_of_about_the_rows(n_trials: int, n_steps: int) -> None:
+    steps = steps_at_a_time(n_trials, n_steps)
+    assert 1 <= steps <= n_steps
+    assert steps * n_trials <= max(2 * ROWS_AT_A_TIME, n_trials)
+    assert -(-n_steps // steps) * steps - n_steps < steps
+    if n_steps * n_trials > ROWS_AT_A_TIME > n_trials:
+        assert 2 * steps * n_trials >= ROWS_AT_A_TIME

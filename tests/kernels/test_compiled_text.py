@@ -20,6 +20,7 @@ from numba.core.dispatcher import Dispatcher
 
 import kpflow_numerics as kpf
 from kpflow_numerics import kernels
+from kpflow_numerics.kernels.columns import MOST_COLUMNS
 from kpflow_numerics.trajectory import simulate_keeping
 from tests.cases.cells import CELL_CASES, CellCase
 
@@ -73,11 +74,12 @@ def all_kernels() -> dict[str, Any]:
 def run_all(case: CellCase) -> None:
     """Run all products of a cell, of one column and of more, also from what a simulation keeps."""
     lin = case.linearization()
-    for k in (1, 2):
+    for k in (1, 2, MOST_COLUMNS + 1):
         block = np.ones((*lin.dims, k), case.dtype)
         for product in (lin.state_jvp, lin.state_vjp, lin.param_gram, lin.propagate):
             product(block)
         lin.propagate_adjoint(block)
+        lin.tangent_kernel(block)
         lin.param_jvp(lin.param_vjp(block))
     lin.state_jacobians()
     plain = case.trajectory()
