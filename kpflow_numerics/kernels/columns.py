@@ -18,7 +18,7 @@ import numpy as np
 
 from .._jit import jit, jit_parallel
 from .._typing import FloatArray, IntArray
-from .products import multiply
+from .products import fetch, multiply
 
 # The widest block that is a narrow one.
 MOST_COLUMNS = 12
@@ -34,35 +34,61 @@ def steps_at_a_time(n_trials: int, n_steps: int) -> int:
 
 
 @jit
-def _read_columns(block: FloatArray, rows: FloatArray) -> None:
-    # rows (S, k, H) = block (S, H, k)
-    n_slots, n_units, k = block.shape
+def _read_step(block: FloatArray, t: int, rows: FloatArray) -> None:
+    # rows (trials, S, k, H) = one step of block (trials, T, S, H, k)
+    n_trials, n_steps, n_slots, n_units, k = block.shape
     if k == 1:
-        column = block.reshape(n_slots, 1, n_units)
+        column = block.reshape(n_trials, n_steps, n_slots, 1, n_units)
+        for b in range(n_trials):
+            for s in range(n_slots):
+                for i in range(n_units):
+                    rows[b, s, 0, i] = column[b, t, s, 0, i]
+        return
+    for b in range(n_trials):
         for s in range(n_slots):
             for i in range(n_units):
-                rows[s, 0, i] = column[s, 0, i]
-        return
-    for s in range(n_slots):
-        for i in range(n_units):
-            for j in range(k):
-                rows[s, j, i] = block[s, i, j]
+                for j in range(k):
+                    rows[b, s, j, i] = block[b, t, s, i, j]
 
 
 @jit
-def _write_columns(rows: FloatArray, block: FloatArray) -> None:
-    # block (S, H, k) = rows (S, k, H)
-    n_slots, n_units, k = block.shape
+def _write_step(rows: FloatArray, t: int, block: FloatArray) -> None:
+    # One step of block (trials, T, S, H, k) = rows (trials, S, k, H)
+    n_trials, n_steps, n_slots, n_units, k = block.shape
     if k == 1:
-        column = block.reshape(n_slots, 1, n_units)
+        column = block.reshape(n_trials, n_steps, n_slots, 1, n_units)
+        for b in range(n_trials):
+            for s in range(n_slots):
+                for i in range(n_units):
+                    column[b, t, s, 0, i] = rows[b, s, 0, i]
+        return
+    for b in range(n_trials):
         for s in range(n_slots):
             for i in range(n_units):
-                column[s, 0, i] = rows[s, 0, i]
-        return
-    for s in range(n_slots):
-        for i in range(n_units):
+                for j in range(k):
+                    block[b, t, s, i, j] = rows[b, s, j, i]
+
+
+@jit
+def _fetch_step(array: FloatArray, t: int) -> None:
+    # Ask for one step of array (trials, T, ...), each trial's far from the others'.
+    n_trials, n_steps = array.shape[:2]
+    if 0 <= t < n_steps:
+        size = array.size // (n_trials * n_steps)
+        for b in range(n_trials):
+            start = (b * n_steps + t) * size
+            for place in range(start, start + size, 64 // array.itemsize):
+                fetch(array, place)
+
+
+@jit
+def _add(a: FloatArray, out: FloatArray) -> None:
+    n_trials, n_slots, k, n_units = a.shape
+    for b in range(n_trials):
+        for s in range(n_slots):
             for j in range(k):
-                block[s, i, j] = rows[s, j, i]
+                for i in range(n_units):
+                    out[b, s, j, i] += a[b, s, j, i]
 
 
 @jit
@@ -96,16 +122,71 @@ def _multiply_state(
 
 @jit
 def _add_carried(
-    carry: FloatArray, is_carried: FloatArray, v: FloatArray, out: FloatArray
+    carry: FloatArray, is_carried: FloatArray, t: int, v: FloatArray, out: FloatArray
 ) -> None:
-    # out_s += sum_s' carry[s, s'] v_s' for one trial and step; v and out are (S, k, H).
-    n_slots, k, n_units = v.shape
+    # out_s += sum_s' carry[s, s'] v_s' for one step; v and out are (trials, S, k, H).
+    n_trials, n_slots, k, n_units = v.shape
     for s in range(n_slots):
         for source in range(n_slots):
             if is_carried[s, source]:
-                for j in range(k):
+                for b in range(n_trials):
+                    for j in range(k):
+                        for i in range(n_units):
+                            out[b, s, j, i] += carry[b, t, s, source, i] * v[b, source, j, i]
+
+
+@jit
+def _drive(
+    gains: FloatArray, t: int, a: FloatArray, first_row: int, driven: FloatArray
+) -> None:
+    # driven (G, k, rows, H) from a row on = D^g* a for one step; a is (trials, S, k, H).
+    n_trials, n_slots, k, n_units = a.shape
+    for b in range(n_trials):
+        for g in range(len(driven)):
+            for j in range(k):
+                for i in range(n_units):
+                    driven[g, j, first_row + b, i] = gains[b, t, g, 0, i] * a[b, 0, j, i]
+                for s in range(1, n_slots):
                     for i in range(n_units):
-                        out[s, j, i] += carry[s, source, i] * v[source, j, i]
+                        driven[g, j, first_row + b, i] += gains[b, t, g, s, i] * a[b, s, j, i]
+
+
+@jit
+def _gather(driven: FloatArray, first_row: int, gathered: FloatArray) -> None:
+    # gathered (trials, k, R, H) = the rows of one step of driven (G, k, rows, H)
+    n_trials, k, n_recurrent, n_units = gathered.shape
+    for b in range(n_trials):
+        for j in range(k):
+            for r in range(n_recurrent):
+                for i in range(n_units):
+                    gathered[b, j, r, i] = driven[r, j, first_row + b, i]
+
+
+@jit
+def _add_product(product: FloatArray, first_row: int, driven: FloatArray) -> None:
+    # The rows of one step of driven (G, k, rows, H) += product (trials, k, R, H)
+    n_trials, k, n_recurrent, n_units = product.shape
+    for b in range(n_trials):
+        for j in range(k):
+            for r in range(n_recurrent):
+                for i in range(n_units):
+                    driven[r, j, first_row + b, i] += product[b, j, r, i]
+
+
+@jit
+def _follow(
+    gains: FloatArray, t: int, driven: FloatArray, first_row: int, v: FloatArray
+) -> None:
+    # v (trials, S, k, H) = sum_g D^g driven_g for one step; driven is (G, k, rows, H).
+    n_trials, n_slots, k, n_units = v.shape
+    for b in range(n_trials):
+        for s in range(n_slots):
+            for j in range(k):
+                for i in range(n_units):
+                    v[b, s, j, i] = gains[b, t, 0, s, i] * driven[0, j, first_row + b, i]
+                for g in range(1, len(driven)):
+                    for i in range(n_units):
+                        v[b, s, j, i] += gains[b, t, g, s, i] * driven[g, j, first_row + b, i]
 
 
 @jit
@@ -152,11 +233,11 @@ def _pack(
 ) -> None:
     # Rows of the features step by step, all trials of a step beside one another.
     n_rows, n_features = packed.shape
-    for row in range(n_rows):
-        step, b = divmod(row, n_trials)
-        place = (first_trial + b) * n_steps + first + step
-        for c in range(n_features):
-            packed[row, c] = X[place, c]
+    for b in range(n_trials):
+        for step in range(n_rows // n_trials):
+            place = (first_trial + b) * n_steps + first + step
+            for c in range(n_features):
+                packed[step * n_trials + b, c] = X[place, c]
 
 
 @jit
@@ -198,26 +279,13 @@ def _pull_back_trials(
     for last in range(n_steps, 0, -n_at_a_time):
         first = max(0, last - n_at_a_time)
         for t in range(last - 1, first - 1, -1):
-            for b in range(n_trials):
-                _read_columns(q[b, t], a[b])
-                for s in range(n_slots):
-                    for j in range(k):
-                        for i in range(n_units):
-                            a[b, s, j, i] += pulled[b, s, j, i]
-                row = (t - first) * n_trials + b
-                for g in range(n_all):
-                    for j in range(k):
-                        for i in range(n_units):
-                            driven[g, j, row, i] = gains[b, t, g, 0, i] * a[b, 0, j, i]
-                        for s in range(1, n_slots):
-                            for i in range(n_units):
-                                driven[g, j, row, i] += gains[b, t, g, s, i] * a[b, s, j, i]
-                if t > 0:
-                    for r in range(n_recurrent):
-                        for j in range(k):
-                            for i in range(n_units):
-                                gathered[b, j, r, i] = driven[r, j, row, i]
+            _fetch_step(q, t - 1)
+            _fetch_step(gains, t - 1)
+            _read_step(q, t, a)
+            _add(pulled, a)
+            _drive(gains, t, a, (t - first) * n_trials, driven)
             if t > 0:
+                _gather(driven, (t - first) * n_trials, gathered)
                 _pull_to_previous(
                     carry, is_carried, inner, has_inner, weight, t, a, gathered, product, pulled
                 )
@@ -322,25 +390,15 @@ def _push_forward_trials(
                     start += size
         for t in range(first, last):
             before, v = v, before
+            _fetch_step(gains, t + 1)
+            row = (t - first) * n_trials
             if t > 0:
                 _multiply_state(inner, has_inner, weight_transposed, t, before, read, product)
-            for b in range(n_trials):
-                row = (t - first) * n_trials + b
-                if t > 0:
-                    for r in range(n_recurrent):
-                        for j in range(k):
-                            for i in range(n_units):
-                                driven[r, j, row, i] += product[b, j, r, i]
-                for s in range(n_slots):
-                    for j in range(k):
-                        for i in range(n_units):
-                            v[b, s, j, i] = gains[b, t, 0, s, i] * driven[0, j, row, i]
-                        for g in range(1, n_all):
-                            for i in range(n_units):
-                                v[b, s, j, i] += gains[b, t, g, s, i] * driven[g, j, row, i]
-                if t > 0:
-                    _add_carried(carry[b, t], is_carried, before[b], v[b])
-                _write_columns(v[b], out[b, t])
+                _add_product(product, row, driven)
+            _follow(gains, t, driven, row, v)
+            if t > 0:
+                _add_carried(carry, is_carried, t, before, v)
+            _write_step(v, t, out)
 
 
 @jit_parallel
@@ -397,20 +455,21 @@ def _propagate_trials(
     product = np.empty((n_trials, k, n_recurrent, n_units), out.dtype)
     before = np.empty((n_trials, n_slots, k, n_units), out.dtype)
     v = np.empty((n_trials, n_slots, k, n_units), out.dtype)
-    for b in range(n_trials):
-        _read_columns(out[b, 0], v[b])
+    _read_step(out, 0, v)
     for t in range(1, n_steps):
         before, v = v, before
+        _fetch_step(out, t + 1)
+        _fetch_step(gains, t + 1)
         _multiply_state(inner, has_inner, weight_transposed, t, before, read, product)
+        _read_step(out, t, v)
+        _add_carried(carry, is_carried, t, before, v)
         for b in range(n_trials):
-            _read_columns(out[b, t], v[b])
-            _add_carried(carry[b, t], is_carried, before[b], v[b])
             for s in range(n_slots):
                 for r in range(n_recurrent):
                     for j in range(k):
                         for i in range(n_units):
                             v[b, s, j, i] += gains[b, t, r, s, i] * product[b, j, r, i]
-            _write_columns(v[b], out[b, t])
+        _write_step(v, t, out)
 
 
 @jit_parallel
@@ -457,21 +516,20 @@ def _propagate_trials_adjoint(
     a = np.empty((n_trials, n_slots, k, n_units), out.dtype)
     pulled = np.zeros((n_trials, n_slots, k, n_units), out.dtype)
     for t in range(n_steps - 1, -1, -1):
-        for b in range(n_trials):
-            _read_columns(out[b, t], a[b])
-            for s in range(n_slots):
-                for j in range(k):
-                    for i in range(n_units):
-                        a[b, s, j, i] += pulled[b, s, j, i]
-            _write_columns(a[b], out[b, t])
-            for r in range(n_recurrent):
-                for j in range(k):
-                    for i in range(n_units):
-                        gathered[b, j, r, i] = gains[b, t, r, 0, i] * a[b, 0, j, i]
-                    for s in range(1, n_slots):
-                        for i in range(n_units):
-                            gathered[b, j, r, i] += gains[b, t, r, s, i] * a[b, s, j, i]
+        _fetch_step(out, t - 1)
+        _fetch_step(gains, t - 1)
+        _read_step(out, t, a)
+        _add(pulled, a)
+        _write_step(a, t, out)
         if t > 0:
+            for b in range(n_trials):
+                for j in range(k):
+                    for r in range(n_recurrent):
+                        for i in range(n_units):
+                            gathered[b, j, r, i] = gains[b, t, r, 0, i] * a[b, 0, j, i]
+                        for s in range(1, n_slots):
+                            for i in range(n_units):
+                                gathered[b, j, r, i] += gains[b, t, r, s, i] * a[b, s, j, i]
             _pull_to_previous(
                 carry, is_carried, inner, has_inner, weight, t, a, gathered, product, pulled
             )

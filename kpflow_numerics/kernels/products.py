@@ -155,6 +155,25 @@ def _multiply_tile(
     return signature, generate
 
 
+@cast(Callable[[Callable[..., Any]], Callable[..., None]], intrinsic)
+def fetch(_typing_context: Any, array: Any, place: Any) -> tuple[Any, Callable[..., Any]]:
+    """Ask the memory for the cache line of one number of a C-ordered array, and do not wait."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        ask = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [address.type, number, number, number]),
+            "llvm.prefetch.p0i8",
+        )
+        builder.call(ask, [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, place), generate
+
+
 @jit
 def _rows_of_a_tile(n_rows: int) -> int:
     # A tile takes as long as its rows and one more; the last one overlaps the one before it.
