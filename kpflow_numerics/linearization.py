@@ -243,12 +243,16 @@ class SiteLinearization(StructuredLinearization):
     def param_vjp_of_groups(self, block: FloatArray, groups: Sequence[slice]) -> FloatArray:
         """Return ``J* block`` of each group of trials by itself, the groups shared by threads."""
         layout = self.layout
+        gradients = np.empty((len(groups), layout.size, block.shape[-1]), self.dtype)
 
-        def of_group(trials: slice) -> FloatArray:
+        def of_group(group: int) -> None:
+            trials = groups[group]
             sites = self._sites.of_trials(trials)
-            return layout.pack(sites.param_vjp_on_a_thread(block[trials], layout.shapes))
+            found = sites.param_vjp_on_a_thread(block[trials], layout.shapes)
+            gradients[group] = layout.pack(found)
 
-        return np.stack(map_in_threads(of_group, groups))
+        map_in_threads(of_group, range(len(groups)))
+        return gradients
 
 
 class GenericLinearization(Linearization):

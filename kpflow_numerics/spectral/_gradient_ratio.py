@@ -116,19 +116,20 @@ class GradientRatio:
             found = self._interval()
             if self._width_left_out(found) > _LEFT_OUT * 2.0 * rtol * found.value:
                 return None
-        while self._pays_to_grow(rtol, n_matvecs):
-            before, price = self._columns_wanted(rtol), self._price_of_growth()
-            self._grow()
-            if before - self._columns_wanted(rtol) <= price:
-                break
-        found = self._interval()
+        found, growing = self._interval(), True
         while not is_narrow(found, rtol):
             lacking = self._columns_wanted(rtol) - self.n_probes
-            # What few columns say of the number that is needed is rough.
-            more = max(min(lacking, 2 * self.n_probes), self.n_probes // 4, 1)
-            if self.used + lacking > n_matvecs or self.used + more > n_matvecs:
+            if growing and lacking > self._price_of_growth() and self._may_grow(n_matvecs):
+                price = self._price_of_growth()
+                self._grow()
+                growing = lacking - (self._columns_wanted(rtol) - self.n_probes) > price
+            elif self.used + lacking <= n_matvecs:
+                # What few columns say of the number that is needed is rough.
+                more = max(min(lacking, 2 * self.n_probes), self.n_probes // 4)
+                self._draw(self._signs(more))
+                growing = True
+            else:
                 break
-            self._draw(self._signs(more))
             found = self._interval()
         return found
 
@@ -148,8 +149,17 @@ class GradientRatio:
         self.used += signs.shape[1]
         images = self._decoupled.rmatmat(signs)
         drawn = images.reshape(self._n_blocks, -1, signs.shape[1]).transpose(1, 0, 2)
-        drawn = self._outside(drawn, self.sketch.basis)
-        self._hold(np.concatenate([self._gradients, drawn], axis=2))
+        drawn = _outside(np.ascontiguousarray(drawn), self.sketch.basis)
+        across = products_of_gradients(self._gradients, drawn)
+        within = products_of_gradients(drawn, drawn)
+        self._products = np.concatenate(
+            [
+                np.concatenate([self._products, across], axis=3),
+                np.concatenate([across.transpose(2, 3, 0, 1), within], axis=3),
+            ],
+            axis=1,
+        )
+        self._gradients = np.concatenate([self._gradients, drawn], axis=2)
 
     def _trace_left_out(self, signs: FloatArray, whole: CountedOperator) -> float:
         """Return what the trace of the operator that is meant surely does not exceed that of G by.
@@ -162,12 +172,10 @@ class GradientRatio:
         lacking = _SURELY * max(float(of_whole - seen), 0.0) / signs.shape[1]
         return lacking + default_tolerance(signs.dtype) * float(of_whole) / signs.shape[1]
 
-    def _pays_to_grow(self, rtol: float, n_matvecs: float) -> bool:
-        lacking = self._columns_wanted(rtol) - self.n_probes
+    def _may_grow(self, n_matvecs: float) -> bool:
         room = self.sketch.size + COLUMNS <= self._most_columns
         affordable = self.used + 2 * self._price_of_growth() <= n_matvecs
-        pays = lacking > self._price_of_growth()
-        return pays and room and affordable and not self.sketch.complete
+        return room and affordable and not self.sketch.complete
 
     def _price_of_growth(self) -> int:
         return COLUMNS * (self._side.n_products + (self.sketch.size == 0))
@@ -175,19 +183,8 @@ class GradientRatio:
     def _grow(self) -> None:
         size = self.sketch.size
         self.sketch.grow()
-        self._hold(self._outside(self._gradients, self.sketch.basis[:, size:]))
-
-    def _hold(self, gradients: FloatArray) -> None:
-        self._gradients, self._products = gradients, products_of_gradients(gradients)
-
-    @staticmethod
-    def _outside(gradients: FloatArray, basis: FloatArray) -> FloatArray:
-        if basis.shape[1] == 0:
-            return gradients
-        flat = gradients.reshape(len(gradients), -1)
-        with single_threaded_blas():
-            flat = flat - basis @ (basis.T @ flat)
-        return flat.reshape(gradients.shape)
+        self._gradients = _outside(self._gradients, self.sketch.basis[:, size:])
+        self._products = products_of_gradients(self._gradients, self._gradients)
 
     def _sampled(self, columns: int | None = None) -> SampledTrace:
         known = KnownSums(self.sketch.trace, self.sketch.square)
@@ -234,3 +231,13 @@ class GradientRatio:
         first = variance * m - second / m
         wanted = (first + math.sqrt(first**2 + 4.0 * aim * second)) / (2.0 * aim)
         return math.ceil(min(wanted, _MOST_PROBES))
+
+
+def _outside(gradients: FloatArray, basis: FloatArray) -> FloatArray:
+    """Return what gradients have outside of an orthonormal basis."""
+    if basis.shape[1] == 0:
+        return gradients
+    flat = gradients.reshape(len(gradients), -1)
+    with single_threaded_blas():
+        flat = flat - basis @ (basis.T @ flat)
+    return flat.reshape(gradients.shape)

@@ -30,13 +30,14 @@ class KnownSums:
     square: float = 0.0
 
 
-def products_of_gradients(gradients: FloatArray) -> FloatArray:
-    """Return ``g_b* g'_c`` of gradients ``(p, B, m)``, in double precision, ``(B, m, B, m)``."""
-    n_blocks, count = gradients.shape[1:]
-    flat = gradients.reshape(len(gradients), -1)
+def products_of_gradients(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return ``g_b* g'_c`` of gradients ``(p, B, m)`` and ``(p, B, m')``, in double precision.
+
+    Of shape ``(B, m, B, m')``.
+    """
     with single_threaded_blas():
-        gram = flat.T @ flat
-    return gram.astype(np.float64).reshape(n_blocks, count, n_blocks, count)
+        gram = first.reshape(len(first), -1).T @ second.reshape(len(second), -1)
+    return gram.astype(np.float64).reshape(*first.shape[1:], *second.shape[1:])
 
 
 def ratio_of_products(products: FloatArray, known: KnownSums, largest: float) -> SampledTrace:
