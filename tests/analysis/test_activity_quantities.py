@@ -131,7 +131,8 @@ def test_the_error_is_that_of_the_loss_of_the_task() -> None:
     trajectory = kpf.simulate(cell, params, batch.inputs)
     shares = [
         kpf.self_referential_bias(
-            kpf.linearize(trajectory), kpf.state_error(trajectory, readout, batch.targets, loss=loss)
+            kpf.linearize(trajectory),
+            kpf.state_error(trajectory, readout, batch.targets, loss=loss),
         ).error
         for loss in (kpf.training.CrossEntropy(), None)
     ]
