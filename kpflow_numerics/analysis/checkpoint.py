@@ -220,8 +220,8 @@ def analyze_network(
     batch : TrialBatch
         The trials along which the network is linearised.
     task : Task, optional
-        Judges the outputs, and says of which loss the value and the interference are; without it
-        the accuracy is NaN and the loss the mean squared error.
+        Judges the outputs, and says of which loss the value, the errors and the interference are;
+        without it the accuracy is NaN and the loss the mean squared error.
     iteration : int
         Iteration of training that the parameters are of.
     readout : mapping of str to array_like, optional
@@ -363,7 +363,9 @@ def analyze_network(
     if CORE_COSINE in wanted_quantities:
         numbers += core_quantities(linearization, max_memory)
     if SELF_REFERENCE in wanted_quantities:
-        numbers += self_reference_quantities(linearization, weights, batch, max_memory, generator)
+        numbers += self_reference_quantities(
+            linearization, weights, batch, loss, max_memory, generator
+        )
     courses = {
         name: mode_courses(pairs[name].vectors, linearization.dims, n_modes)
         for name in ("K", "NTK")

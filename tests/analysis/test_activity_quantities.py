@@ -120,6 +120,27 @@ def test_the_error_is_that_of_the_masked_loss() -> None:
     assert abs(found.value - other.error) > 1e-4
 
 
+def test_the_error_is_that_of_the_loss_of_the_task() -> None:
+    task = kpf.Characters("abcd" * 30, n_steps=5)
+    cell, readout = kpf.GRU(4, 4), kpf.init_readout(4, 4, rng=5)
+    params, batch = cell.init_params(rng=6), task.evaluation_batch(3)
+    analysis = kpf.analyze_network(
+        cell, params, batch, task=task, readout=readout,
+        spectra=(), recipes={}, quantities=("self-reference",),
+    )  # fmt: skip
+    trajectory = kpf.simulate(cell, params, batch.inputs)
+    shares = [
+        kpf.self_referential_bias(
+            kpf.linearize(trajectory),
+            kpf.state_error(trajectory, readout, batch.targets, loss=loss),
+        ).error
+        for loss in (kpf.training.CrossEntropy(), None)
+    ]
+    found = analysis.quantity(MODE_SHARE, "err").value
+    assert found == shares[0]
+    assert abs(found - shares[1]) > 1e-4
+
+
 def test_activity_of_few_modes_has_them_all() -> None:
     case = CellCase(kpf.VanillaRNN(2, 3), n_trials=1, n_steps=3)
     analysis = analyze(case, "self-reference")

@@ -208,5 +208,20 @@ def test_the_operators_of_a_network(cell):
         assert abs(found.value - truth) <= 0.1 * truth
 
 
+@pytest.mark.parametrize(("copies", "certain"), [(7, True), (20, False)])
+def test_a_sketch_that_lacks_copies_of_an_eigenvalue_is_no_certainty(copies, certain):
+    op = Priced(np.diag(np.r_[np.ones(copies), np.zeros(350)]), 1e9)
+    found = effective_rank(op, rtol=0.03, max_size=10, rng=14)
+    assert found.method == "sampled"
+    assert found.is_certified == certain
+
+
+def test_ratio_of_blocks_is_at_least_one():
+    samples = np.zeros((4, 5, 2))
+    samples[:, 0, :] = [[0.1, 0.4], [0.3, 0.9], [0.2, 0.5], [0.2, 0.6]]
+    found = ratio_of_blocks(samples, 9.0)
+    assert found.lower == found.value == 1.0
+
+
 def test_ratio_of_blocks_of_nothing_is_zero():
     assert ratio_of_blocks(np.zeros((4, 5, 2)), 9.0).value == 0
