@@ -139,7 +139,7 @@ def self_referential_bias(
     >>> batch = kpf.MemoryPro(5, 5, 5).evaluation_batch(6)
     >>> cell, readout = kpf.GRU(3, 8), kpf.init_readout(8, 3, rng=5)
     >>> trajectory = kpf.simulate(cell, cell.init_params(rng=3), batch.inputs)
-    >>> error = kpf.state_error(trajectory, readout, batch.targets, mask=batch.mask)
+    >>> error = kpf.state_error(trajectory, readout, batch)
     >>> found = kpf.self_referential_bias(kpf.linearize(trajectory), error, n_modes=3)
     >>> found.share > 0.9 > found.without_bottleneck
     True
