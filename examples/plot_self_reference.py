@@ -40,7 +40,7 @@ STYLES = {
 def measure(cell, checkpoint, batch, n_random):
     """Return the shares at one checkpoint."""
     trajectory = kpf.simulate(cell, checkpoint.params, batch.inputs)
-    err = kpf.state_error(trajectory, checkpoint.readout, batch.targets, mask=batch.mask)
+    err = kpf.state_error(trajectory, checkpoint.readout, batch)
     return kpf.self_referential_bias(kpf.linearize(trajectory), err, n_modes=N_MODES,
                                      n_random=n_random, rng=5, readout=checkpoint.readout)  # fmt: skip # noqa: E501
 

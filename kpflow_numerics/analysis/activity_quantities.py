@@ -9,7 +9,7 @@ from .._validation import InputError
 from ..linearization import Linearization
 from ..results import Cost, Estimate
 from ..tasks import TrialBatch
-from ..training import Loss, state_error
+from ..training import state_error
 from .core_comparison import core_against_kernel
 from .quantities import OperatorQuantity
 from .self_reference import activity_rank, self_referential_bias
@@ -71,13 +71,12 @@ def self_reference_quantities(
     linearization: Linearization,
     readout: Params | None,
     batch: TrialBatch,
-    loss: Loss,
     max_memory: float,
     rng: np.random.Generator,
 ) -> list[OperatorQuantity]:
-    """Return the shares of :func:`self_referential_bias` of the error that a loss causes.
+    """Return the shares of :func:`self_referential_bias`; random errors are the control.
 
-    Random errors are the control. The modes are five, or as many as the activity has.
+    The modes are five, or as many as the activity has.
 
     Raises
     ------
@@ -88,8 +87,7 @@ def self_reference_quantities(
         raise InputError(
             f"The quantity {SELF_REFERENCE!r} needs a readout, which this network lacks."
         )
-    trajectory = linearization.trajectory
-    error = state_error(trajectory, readout, batch.targets, mask=batch.mask, loss=loss)
+    error = state_error(linearization.trajectory, readout, batch)
     found = self_referential_bias(
         linearization,
         error,
