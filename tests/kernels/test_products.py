@@ -169,6 +169,7 @@ def test_tiles_are_those_of_the_processor_that_numba_compiles_for(
     name: str, features: str | None, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CPU_NAME", name)
+    monkeypatch.delenv("NUMBA_CPU_FEATURES", raising=False)
     if features is not None:
         monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
     code = "from kpflow_numerics.kernels.products import *; print(VECTOR_BYTES, WIDE)"
