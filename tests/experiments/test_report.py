@@ -481,3 +481,15 @@ def test_only_running_text_and_a_few_words_may_take_several_lines() -> None:
     text = page_of("t", drawn)
     assert "td, .whole { white-space: nowrap; }" in text
     assert "td.text, td.words { white-space: normal; }" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (float("nan"), "–"), (0.0, "0"), (54.6234, "54.62"), (9999.4, "9999"),
+        (59_123.4, "59,120"), (-1_234_567.0, "-1,235,000"), (1.2345e7, "1.234e+07"),
+        (1.1e-5, "1.1e-05"), (float("inf"), "inf"),
+    ],
+)  # fmt: skip
+def test_numbers_have_four_digits_and_are_written_in_full(value: float, text: str) -> None:
+    assert number(value) == text

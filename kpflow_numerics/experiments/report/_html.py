@@ -22,7 +22,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 0.75rem 0
   list-style: none; font-size: 0.9rem; max-width: none; }
 nav a { color: #0b5394; }
 .facts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr));
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
   gap: 0.75rem; margin: 1rem 0; padding: 0;
 }
 .facts div { border: 1px solid #d0d0d0; border-radius: 6px; padding: 0.5rem 0.75rem; }
