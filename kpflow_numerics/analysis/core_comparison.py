@@ -9,8 +9,8 @@ import numpy as np
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..operators import KroneckerCore, ParameterOperator, TangentKernel
-from ..operators.base import check_linearization
 from ..operators._site_gram import over_power_of_two
+from ..operators.base import check_linearization
 from ..operators.kronecker_core import gram_norm
 from ..results import Cost
 from ..spectral import partial_trace
