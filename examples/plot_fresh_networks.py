@@ -81,8 +81,6 @@ def main(scale="small", *, alignments=True, **sizes):
     if alignments:
         axes[0, 1].set(xlabel="g", ylabel="alignment of NTK and $PP^*$")
     axes[0, 0].set(xlabel="g", ylabel="rank of K over trials and steps", yscale="log")
-    axes[0, 0].yaxis.set_major_formatter("{x:g}")
-    axes[0, 0].yaxis.set_minor_formatter("{x:g}" if axes[0, 0].get_ylim()[1] < 20 else "")
     axes[0, 0].legend()
     for key, values in found.items():
         print(f"{key}: {np.median(values):.4g} [{min(values):.4g}, {max(values):.4g}]")

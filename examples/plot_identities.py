@@ -66,9 +66,6 @@ def main(scale="small", **sizes):
     errors.set(xlabel="steps T", ylabel=r"relative error of $\Phi V \Phi^{-1}$", ylim=(1e-17, 1e3))
     errors.set_xticks(sizes["lengths"], sizes["lengths"])
     errors.minorticks_off()
-    for axis in (ranks.xaxis, ranks.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}")
     ranks.legend(loc="lower right")
     lin = kpf.linearize(trajectory(CELLS["leaky, current"](sizes["n_units"]), 8, 20, 3))
     K, core = kpf.ParameterOperator(lin), kpf.KroneckerCore(lin)
