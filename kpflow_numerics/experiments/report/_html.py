@@ -83,18 +83,17 @@ def escape(text: object) -> Markup:
 
 _SPACE_WITHIN = re.compile(
     r"(?<=\d) (?=%)|(?<=\biteration) (?=\d)|(?<=\bP) (?=P\*|K P\*)|(?<=\bP K) (?=P\*)"
-    r"|(?<=tr\(A) (?=B\))|(?<=\|A\|) (?=\|B\|)"
 )
-_EXPONENT = re.compile(r"\d[\d.,]*e[+-]\d+")
+_UNBROKEN = re.compile(r"\d[\d.,]*e[+-]\d+|tr\(A B\) / \(\|A\| \|B\|\)")
 
 
 def whole(text: object) -> Markup:
     """Return text as HTML in which no line ends within a number, or within a product of operators.
 
-    Browsers take the minus of ``1e-05`` for a hyphen, and would end a line there.
+    Browsers take the minus of ``1e-05`` for a hyphen, and would end a line there or behind a bar.
     """
     kept = _SPACE_WITHIN.sub("\N{NO-BREAK SPACE}", escape(text))
-    return Markup(_EXPONENT.sub(r'<span class="whole">\g<0></span>', kept))
+    return Markup(_UNBROKEN.sub(r'<span class="whole">\g<0></span>', kept))
 
 
 def element(tag: str, *content: object, **attributes: str) -> Markup:

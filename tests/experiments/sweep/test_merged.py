@@ -295,6 +295,13 @@ def test_the_report_is_one_page_that_needs_nothing(directory, grid, page) -> Non
     assert f"{final:.4g}" in text
 
 
+def test_a_tolerance_that_is_never_reached_is_no_unknown_number(page, make) -> None:
+    assert '<td class="number">∞</td>' not in page
+    place = make({"training.seed": [5, 6]}, base=BASE, tolerances=[1e-9])
+    work(SweepDirectory.open(place), lambda *_: None)
+    assert report_sweep(place).read_text(encoding="utf-8").count('<td class="number">∞</td>') == 2
+
+
 @pytest.mark.usefixtures("page")
 def test_a_figure_stands_alone(directory) -> None:
     for path in (directory.path / "figures").glob("*.svg"):
