@@ -413,7 +413,7 @@ def _cells(grid: SweepGrid) -> Markup:
                 ),
                 element("span", word, class_="good" if word == "done" else "bad"),
                 number(float(grid.variables["n_iterations"].values[place])),
-                *(_cell_text(each, values[each.title][place], word) for each in shown),
+                *(cell_text(each, values[each.title][place], word) for each in shown),
                 number(float(grid.seconds[place])),
             ]
         )
@@ -427,7 +427,7 @@ def _cells(grid: SweepGrid) -> Markup:
     )
 
 
-def _cell_text(shown: Shown, value: float, state: str) -> str:
+def cell_text(shown: Shown, value: float, state: str) -> str:
     """Return a result of a cell; a tolerance that a run never reached is no unknown number."""
     if shown.name == "iterations_to_tolerance" and state == "done" and math.isnan(value):
         return "∞"
