@@ -278,10 +278,8 @@ def core_cosine(
             f"TangentKernel(lin); got {type(op).__name__}."
         )
     reduced = partial_trace(op, "unit", max_products=max_products, max_memory=max_memory)
-    kernel = reduced.matrix.astype(np.float64, copy=False)
-    features = KroneckerCore(linearization).features
-    V = features.reshape(-1, features.shape[-1]).astype(np.float64, copy=False)
-    V, kernel = over_power_of_two(V)[0], over_power_of_two(kernel)[0]
+    kernel, _ = over_power_of_two(reduced.matrix.astype(np.float64, copy=False))
+    V, _ = over_power_of_two(KroneckerCore(linearization)._flat_features)
     inner = float(np.vdot(V, kernel @ V))
     norms = float(scipy.linalg.norm(kernel)) * gram_norm(V)
     value = inner / norms if norms > 0 else 0.0

@@ -302,8 +302,8 @@ def _draw_control(
 
 def _control_label(control: Mapping[str, Any]) -> str:
     """Return what the control is of, without what it shares with the quantity."""
-    words = (str(value).partition(" of ")[2] or str(value) for value in control.values())
-    return f"control: {', '.join(words)}"
+    words = (quantity_label(str(value)) for value in control.values())
+    return f"control: {', '.join(word.partition(' of ')[2] or word for word in words)}"
 
 
 def _draw_intervals(

@@ -340,7 +340,7 @@ def check_wanted(
                 "mask is that of the batch where targets are a batch: leave mask out, or make "
                 "another batch with dataclasses.replace(batch, mask=...)."
             )
-        targets, mask, name = targets.targets, targets.mask, targets.loss_name
+        name, mask, targets = targets.loss_name, targets.mask, targets.targets
     wanted = check_array(targets, "targets", shape, dtype=dtype)
     weight = np.ones(shape[:2], dtype) if mask is None else mask
     weight = check_array(weight, "mask", shape[:2], dtype=dtype)

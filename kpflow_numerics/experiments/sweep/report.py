@@ -38,6 +38,7 @@ _RANDOM = (
     "The control is of the moves of random errors: where theirs is as large, the bias is of K and "
     "not of the error."
 )
+_WITHOUT_K = "It is the move that the error would cause without K; the control is chance."
 
 CONTROLLED = (
     (f"{COSINE} of NTK, core", f"{COSINE} of NTK, ones", _OF_ONES),
@@ -45,7 +46,7 @@ CONTROLLED = (
     (f"{CENTRED_COSINE} of NTK, core", None, _CENTRED),
     (f"{CENTRED_COSINE} of K, core", None, _CENTRED),
     (f"{MODE_SHARE} of dh", f"{MODE_SHARE} of dh of random errors", _RANDOM),
-    (f"{MODE_SHARE} of P P* err", f"{MODE_SHARE} of chance", "Without K."),
+    (f"{MODE_SHARE} of P P* err", f"{MODE_SHARE} of chance", _WITHOUT_K),
 )
 """Quantities with the quantity that is their control, if any, and a sentence about both."""
 
@@ -412,7 +413,7 @@ def _cells(grid: SweepGrid) -> Markup:
                 ),
                 element("span", word, class_="good" if word == "done" else "bad"),
                 number(float(grid.variables["n_iterations"].values[place])),
-                *(number(float(array[place])) for array in values.values()),
+                *(cell_text(each, values[each.title][place], word) for each in shown),
                 number(float(grid.seconds[place])),
             ]
         )
@@ -420,9 +421,17 @@ def _cells(grid: SweepGrid) -> Markup:
     return table(
         ["no.", *grid.axes, "state", "iterations", *values, "seconds"],
         rows,
-        caption=f"Every run of the grid.{more} All results are in sweep.h5, which xarray opens.",
+        caption=f"Every run of the grid.{more} ∞: not reached. All results are in sweep.h5, which "
+        "xarray opens.",
         numeric=(0, *range(len(grid.axes) + 2, len(grid.axes) + 4 + len(values))),
     )
+
+
+def cell_text(shown: Shown, value: float, state: str) -> str:
+    """Return a result of a cell; a tolerance that a run never reached is no unknown number."""
+    if shown.name == "iterations_to_tolerance" and state == "done" and math.isnan(value):
+        return "∞"
+    return number(float(value))
 
 
 def _failures(grid: SweepGrid) -> Iterator[Markup]:

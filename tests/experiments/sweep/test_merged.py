@@ -19,6 +19,8 @@ from kpflow_numerics.experiments.sweep.directory import SweepDirectory
 from kpflow_numerics.experiments.sweep.plan import make_plan
 from kpflow_numerics.experiments.sweep.report import (
     CONTROLLED,
+    Shown,
+    cell_text,
     report_sweep,
     shown_results,
     sweep_figures,
@@ -293,6 +295,13 @@ def test_the_report_is_one_page_that_needs_nothing(directory, grid, page) -> Non
     assert [int(row) for row in rows[:12]] == list(range(12))
     final = grid.select("final_evaluation_loss")[0, 1, 1]
     assert f"{final:.4g}" in text
+
+
+def test_a_tolerance_that_is_never_reached_is_no_unknown_number() -> None:
+    tolerance, loss = Shown("iterations_to_tolerance", {}, "", ""), Shown("final_loss", {}, "", "")
+    assert cell_text(tolerance, np.nan, "done") == "∞"
+    assert cell_text(tolerance, 12.0, "done") == "12"
+    assert cell_text(tolerance, np.nan, "failed") == cell_text(loss, np.nan, "done") == "–"
 
 
 @pytest.mark.usefixtures("page")
