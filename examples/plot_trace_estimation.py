@@ -77,6 +77,7 @@ def main(scale="small", *, n_inputs=10, **sizes):
                 print(f"   {method}, {budget} products: {error:.1e}, {direct / spent:,.0f}x")
             ax.loglog(*zip(*medians, strict=True), "o-", ms=4, label=method)
         ax.set(xlabel="seconds", title=quantity)
+        ax.xaxis.set_minor_formatter("")
         ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False)
     axes[0].set_ylabel("median relative error")
     return found

@@ -259,7 +259,7 @@ def test_signs_stand_before_the_figures_with_their_numbers() -> None:
     assert "K of low rank raised 1.75 1.75 1.75 below 2 Largest K; bad." in document.text
     assert "forgotten not raised 0.5" in document.text
     assert "tasks not known – – – above 0.5 Mean cosine. Not known: one task." in document.text
-    assert "K of low rank: raised, 1.75, threshold 2. The number is largest K." in document.text
+    assert "K of low rank: raised, 1.75, threshold 2. Measured: largest K." in document.text
     assert "Signs of trouble 1 of 2 raised" in document.text
     assert "Signs of trouble: K of low rank (1.75, threshold 2)." in document.text
     order = [document.text.rindex(word) for word in ("A sign is raised", "Spectra", "Provenance")]

@@ -27,7 +27,7 @@ nav a { color: #0b5394; }
 }
 .facts div { border: 1px solid #d0d0d0; border-radius: 6px; padding: 0.5rem 0.75rem; }
 .facts dt { font-size: 0.8rem; color: #595959; }
-.facts dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.facts dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
 .facts small { display: block; font-size: 0.8rem; color: #595959; line-height: 1.3; }
 .figures {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr));
