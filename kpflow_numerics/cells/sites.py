@@ -414,7 +414,9 @@ class WeightSites:
                 gathered = gains[:, site, 0, :, None] * q[:, 0]
                 for slot in range(1, self.n_slots):
                     gathered += gains[:, site, slot, :, None] * q[:, slot]
-                product = X.T @ gathered.reshape(len(X), -1)
+                # Overflow shows in the result, as it does of compiled kernels.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    product = X.T @ gathered.reshape(len(X), -1)
                 columns.append(product.reshape(-1, self.n_units, k).transpose(1, 0, 2))
             products.append(np.stack(columns))
         gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}

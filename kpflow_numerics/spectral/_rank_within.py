@@ -11,10 +11,11 @@ import numpy as np
 
 from .._validation import InputError
 from ..results import Cost, Estimate
+from ..testing import default_tolerance
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, dense_memory
 from ._cheapest_way import PRODUCTS_OF_BOUNDS, SureWay, cheapest_within, price_of
 from ._gradient_ratio import FIRST_COLUMNS, GradientRatio
-from ._sampled_ratio import FEWEST_BLOCKS, SampledRatio
+from ._sampled_ratio import FEWEST_BLOCKS, SampledRatio, is_narrow
 from ._side import factor_side, given_side, smaller_side
 from ._view import PRODUCT_COLUMNS, CountedOperator, SpectralView
 from .estimators.sampled import SampledTrace
@@ -29,6 +30,10 @@ MOST_GROUPS = 32
 
 # Columns of signs whose gradients must fit.
 _GRADIENT_COLUMNS = 64
+
+# An interval of samples in float32 whose half width is less than this share of the value may be off
+# by more than it is wide.
+_SINGLE_ROUNDING = 1e-5
 
 # Numbers in float64 that one in float32 costs as much as.
 _SINGLE_PRICE = 0.5
@@ -171,6 +176,8 @@ class _Estimates:
             return None
         if found is None:
             return None
+        if twin is not self._view and is_narrow(found, _SINGLE_ROUNDING):
+            return None
         return self._result(found, ratio, factor.shape[1] * groups, twin.dtype)
 
     def _groups(self, view: SpectralView) -> int:
@@ -196,6 +203,8 @@ class _Estimates:
         if isinstance(ratio, GradientRatio):
             kept += 3.0 * ratio.n_probes * column
         own = Cost(8.0 * n * size * (size + ratio.n_probes), self._block + kept)
+        # Of an eigenvalue with more copies than a block has columns a complete sketch lacks some.
+        narrow = is_narrow(found, default_tolerance(self._view.dtype, self._view.n))
         return Estimate(
             value=found.value,
             lower=found.lower,
@@ -205,7 +214,7 @@ class _Estimates:
             n_matvecs=self._view.n_matvecs,
             quantity=QUANTITY,
             recipe="participation-ratio",
-            confidence=1.0 if ratio.sketch.complete else CONFIDENCE,
+            confidence=1.0 if ratio.sketch.complete and narrow else CONFIDENCE,
             cost=self._view.whole_cost(own),
         )
 

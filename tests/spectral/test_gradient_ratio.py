@@ -1,6 +1,7 @@
 """A participation ratio from the gradients of blocks: its interval, its sketch, what it lacks."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from kpflow_numerics.spectral._view import SpectralView
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.spectra import Operator
 
+# The package's name of it is the function.
+MODULE = sys.modules["kpflow_numerics.spectral.effective_rank"]
 N_BLOCKS, ROWS, COLUMNS_OF_L = 6, 40, 90
 SEEDS = range(200)
 
@@ -209,7 +212,7 @@ def network(n_trials=8, n_steps=20, gain=0.8):
 @pytest.mark.parametrize("kind", [kpf.TangentKernel, kpf.Sensitivity])
 @pytest.mark.parametrize("rtol", [0.05, 5e-4])
 def test_ranks_of_a_network_take_it(kind, rtol, monkeypatch):
-    monkeypatch.setattr("kpflow_numerics.spectral.effective_rank.sure_ways", lambda *_, **__: [])
+    monkeypatch.setattr(MODULE, "sure_ways", lambda *_, **__: [])
     twins = []
     run = GradientRatio.run
 
@@ -230,7 +233,7 @@ def test_ranks_of_a_network_take_it(kind, rtol, monkeypatch):
 
 
 def test_what_float32_cannot_hold_is_done_in_float64(monkeypatch):
-    monkeypatch.setattr("kpflow_numerics.spectral.effective_rank.sure_ways", lambda *_, **__: [])
+    monkeypatch.setattr(MODULE, "sure_ways", lambda *_, **__: [])
     cell = kpf.VanillaRNN(3, 10, activation="relu")
     params = cell.init_params(gain=30, rng=3)
     lin = kpf.linearize(kpf.simulate(cell, params, np.ones((6, 32, 3))))
@@ -243,12 +246,12 @@ def test_what_float32_cannot_hold_is_done_in_float64(monkeypatch):
 
 def test_few_trials_leave_the_other_samples(monkeypatch):
     monkeypatch.setattr(GradientRatio, "run", lambda *_: pytest.fail("too few groups"))
-    monkeypatch.setattr("kpflow_numerics.spectral.effective_rank.sure_ways", lambda *_, **__: [])
+    monkeypatch.setattr(MODULE, "sure_ways", lambda *_, **__: [])
     found = effective_rank(kpf.TangentKernel(network(n_trials=3)), rtol=0.2, max_size=10)
     assert found.method == "sampled"
 
 
 def test_the_budget_is_for_an_interval(monkeypatch):
-    monkeypatch.setattr("kpflow_numerics.spectral.effective_rank.sure_ways", lambda *_, **__: [])
+    monkeypatch.setattr(MODULE, "sure_ways", lambda *_, **__: [])
     with pytest.raises(InputError, match="n_matvecs must be at least"):
         effective_rank(kpf.TangentKernel(network()), rtol=0.2, n_matvecs=4, max_size=10)
