@@ -55,8 +55,8 @@ def linearization(path: str, cell: str, units: int) -> kpf.Linearization:
 
 def certified(operator: Any, accuracy: float) -> tuple[kpf.Estimate, float]:
     """Return the rank within certain bounds that are so narrow, and the median seconds."""
-    exact = hasattr(operator, "exact_frobenius_norm")
-    return within(operator, accuracy, "exact" if exact else "bounds")
+    bounded = hasattr(operator, "exact_participation_ratio_bounds")
+    return within(operator, accuracy, "bounds" if bounded else "exact")
 
 
 def within(operator: Any, accuracy: float, method: str) -> tuple[kpf.Estimate, float]:

@@ -96,9 +96,11 @@ class Method:
 # What is measured
 
 
-def estimators(problem: Problem, budgets: tuple[int, ...]) -> list[Method]:
+def estimators(
+    problem: Problem, budgets: tuple[int, ...], most_kept: int = MOST_KEPT
+) -> list[Method]:
     NTK, gram = problem.NTK, problem.PP
-    fewer = tuple(m for m in budgets if m <= MOST_KEPT)
+    fewer = tuple(m for m in budgets if m <= most_kept)
 
     def method(
         quantity: str, name: str, run: Callable[..., Estimate], own: tuple[int, ...] = budgets

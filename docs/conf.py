@@ -35,7 +35,17 @@ html_theme_options = {
     "description": "Exact numerics of learning in recurrent networks",
     "sidebar_width": "260px",  # The name of the project, on one line.
 }
+
+
+def plain_numbers(_configuration: dict[str, Any], _script: str) -> None:
+    """Write 20 and 0.2 on logarithmic axes, where Matplotlib would write 2 x 10^1."""
+    import matplotlib as mpl
+
+    mpl.rcParams["axes.formatter.min_exponent"] = 4
+
+
 sphinx_gallery_conf = {
+    "reset_modules": ("matplotlib", "seaborn", plain_numbers),
     "examples_dirs": "../examples",
     "gallery_dirs": "generated/gallery",
     "ignore_pattern": r"run_experiments\.py",

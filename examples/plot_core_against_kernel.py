@@ -77,7 +77,7 @@ def draw(ax, iterations, courses, title):
         ax.plot(iterations, np.median(values, axis=0), style, ms=4, label=name)
         ax.fill_between(iterations, np.min(values, axis=0), np.max(values, axis=0), alpha=0.12,
                         color=style[:2] if style[0] == "C" else "k", lw=0)  # fmt: skip
-    ax.set(xlabel="iteration", title=title, ylim=(None, 1.02))
+    ax.set(xlabel="iteration", title=title, ylim=(None, 1.02), xticks=iterations[::2])
 
 
 if __name__ == "__main__":

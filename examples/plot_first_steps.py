@@ -50,6 +50,8 @@ def main(scale="small", *, seed=7, **sizes):
         numbers[f"trace of NTK, {method}"] = found[-1]
     ax.axhline(exact.value, color="k", lw=1, label="exact")
     ax.set(xscale="log", xlabel="products with the factors of the NTK", ylabel="trace of the NTK")
+    ax.set_xticks(sizes["budgets"], sizes["budgets"])
+    ax.minorticks_off()
     ax.legend(title="with 95 % intervals")
     return {name: float(estimate) for name, estimate in numbers.items()}
 

@@ -58,7 +58,10 @@ def main(scale="small", *, alignments=True, **sizes):
              "vanilla, uniform": (kpf.VanillaRNN(3, units), False),
              "vanilla, normal": (kpf.VanillaRNN(3, units), True),
              "gru, uniform": (kpf.GRU(3, units), False)}  # fmt: skip
-    _, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    shown = ("rank of K", "alignment")[: 1 + alignments]
+    _, axes = plt.subplots(
+        1, len(shown), figsize=(4.5 * len(shown), 3.6), layout="constrained", squeeze=False
+    )
     for name, (cell, normal) in drawn.items():
         for gain in sizes["gains"]:
             for seed in seeds:
@@ -71,13 +74,14 @@ def main(scale="small", *, alignments=True, **sizes):
                     NTK, gram = kpf.TangentKernel(lin), kpf.PropagatorGram(lin)
                     value = kpf.alignment(NTK, gram, "hutch++", n_matvecs=90, rng=seed).value
                     found.setdefault(f"alignment, {name}, g = {gain:g}", []).append(value)
-        for ax, what in zip(axes, ("rank of K", "alignment"), strict=True):
-            rows = [found.get(f"{what}, {name}, g = {g:g}", [np.nan]) for g in sizes["gains"]]
+        for ax, what in zip(axes[0], shown, strict=True):
+            rows = [found[f"{what}, {name}, g = {g:g}"] for g in sizes["gains"]]
             ax.plot(sizes["gains"], np.median(rows, axis=1), "o-", ms=3, label=name)
             ax.fill_between(sizes["gains"], np.min(rows, axis=1), np.max(rows, axis=1), alpha=0.2)
-    axes[0].set(xlabel="g", ylabel="rank of K over trials and steps", yscale="log")
-    axes[1].set(xlabel="g", ylabel="alignment of NTK and $PP^*$")
-    axes[0].legend()
+    if alignments:
+        axes[0, 1].set(xlabel="g", ylabel="alignment of NTK and $PP^*$")
+    axes[0, 0].set(xlabel="g", ylabel="rank of K over trials and steps", yscale="log")
+    axes[0, 0].legend()
     for key, values in found.items():
         print(f"{key}: {np.median(values):.4g} [{min(values):.4g}, {max(values):.4g}]")
     return found

@@ -65,14 +65,20 @@ def main(scale="small", **sizes):
     ranks.set(xlabel="effective dimension of the features", ylabel="effective rank of $K_g$")
     errors.set(xlabel="steps T", ylabel=r"relative error of $\Phi V \Phi^{-1}$", ylim=(1e-17, 1e3))
     errors.set_xticks(sizes["lengths"], sizes["lengths"])
-    errors.legend()
+    errors.minorticks_off()
+    ranks.legend(loc="lower right")
     lin = kpf.linearize(trajectory(CELLS["leaky, current"](sizes["n_units"]), 8, 20, 3))
     K, core = kpf.ParameterOperator(lin), kpf.KroneckerCore(lin)
     block = np.random.default_rng(3).standard_normal((K.shape[1], 4))
     difference = np.linalg.norm(K @ block - 0.2**2 * (core @ block)) / np.linalg.norm(K @ block)
     found["distance of K from a^2 V V* kron I, current form"] = difference
+    over_steps = kpf.partial_trace(K, over="unit").matrix
+    squares = np.linalg.svd(core.features.reshape(len(over_steps), -1), compute_uv=False) ** 2
+    found["rank of K over trials and steps"] = np.trace(over_steps) ** 2 / np.sum(over_steps**2)
+    found["effective dimension of V"] = squares.sum() ** 2 / np.sum(squares**2)
+    found["its bound H + I + 1"] = sizes["n_units"] + 3 + 1
     for key, value in found.items():
-        print(f"{key}: {value:.3g}")
+        print(f"{key}: {value:.4g}")
     return found
 
 

@@ -34,7 +34,7 @@ def matrices(run, batch, optimizer):
     found, scaled, states = [], [], []
     for checkpoint in run.checkpoints:
         trajectory = kpf.simulate(run.cell, checkpoint.params, batch.inputs)
-        error = kpf.state_error(trajectory, checkpoint.readout, batch.targets, mask=batch.mask)
+        error = kpf.state_error(trajectory, checkpoint.readout, batch)
         lin = kpf.linearize(trajectory)
         found.append(kpf.interference(lin, error, batch.task_ids, names=batch.task_names))
         if checkpoint.iteration:  # Before its first step Adam has no scales.

@@ -19,7 +19,7 @@ import kpflow_numerics as kpf
 
 SIZES = {
     "small": {
-        "n_units": 16, "gains": (0.0, 1.0, 2.0), "n_inputs": (3, 30), "seeds": (3, 4),
+        "n_units": 16, "gains": (0.0, 0.5, 1.0, 1.5, 2.0), "n_inputs": (3, 30), "seeds": (3, 4),
         "n_trials": 8, "n_steps": 10,
     },
     "full": {
@@ -93,7 +93,7 @@ def draw(found, gains, n_inputs, n_units):
         panels[0].fill_between(gains, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
         limit = np.linspace(0, min(max(gains), 0.94 / radius), 100)
         panels[0].plot(limit, n_units * (1 - (radius * limit) ** 2) ** 2, "--", color=colour, lw=1)
-    panels[0].set(xlabel="g", ylabel="spatial rank", yscale="log", title="$(I - gW)^{-1}$")
+    panels[0].set(xlabel="g", ylabel="rank of $(I - gW)^{-1}$", yscale="log", ylim=(0.9, None))
     panels[0].legend(title="weights W", frameon=False)
     maps = {source: found[f"temporal, {source}"].mean(axis=0) for source in ("white", "forecast")}
     for panel, (source, values) in zip(panels[1:], maps.items(), strict=True):

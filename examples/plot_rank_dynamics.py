@@ -71,6 +71,7 @@ def main(scale="small", *, seed=3, learning_rate=2e-3, **sizes):
             for place, recipe in enumerate(RECIPES):
                 draw(axes[place, column], analyses, recipe)
             axes[0, column].set_title(f"{kind} on {name}")
+            axes[-1, column].set_xlabel("iteration")
             for operator, recipe in ((r.operator, r.recipe) for r in analyses[0].ranks):
                 values = [analysis.rank(operator, recipe).value for analysis in analyses]
                 found[f"{name}, {kind}, {operator}, {recipe}"] = values
@@ -86,8 +87,9 @@ def draw(ax, analyses, recipe):
             found = [analysis.rank(operator, recipe) for analysis in analyses]
             reach = [[e.value - e.lower for e in found], [e.upper - e.value for e in found]]
             ax.errorbar([a.iteration for a in analyses], [e.value for e in found], reach,
-                        fmt="o-", ms=3, capsize=2, color=colour, label=operator)  # fmt: skip
-    ax.set(xlabel="iteration", ylabel=recipe, yscale="log")
+                        fmt="o-", ms=3, capsize=2, color=colour,
+                        label="$PP^*$" if operator == "P" else operator)  # fmt: skip
+    ax.set(ylabel=f"rank, {recipe}", yscale="log")
     ax.legend()
 
 

@@ -40,7 +40,7 @@ STYLES = {
 def measure(cell, checkpoint, batch, n_random):
     """Return the shares at one checkpoint."""
     trajectory = kpf.simulate(cell, checkpoint.params, batch.inputs)
-    err = kpf.state_error(trajectory, checkpoint.readout, batch.targets, mask=batch.mask)
+    err = kpf.state_error(trajectory, checkpoint.readout, batch)
     return kpf.self_referential_bias(kpf.linearize(trajectory), err, n_modes=N_MODES,
                                      n_random=n_random, rng=5, readout=checkpoint.readout)  # fmt: skip # noqa: E501
 
@@ -84,7 +84,7 @@ def draw(ax, iterations, courses, title):
         ax.plot(iterations, np.median(values, axis=0), style, ms=4, label=name)
         ax.fill_between(iterations, np.min(values, axis=0), np.max(values, axis=0), alpha=0.12,
                         color=style[:2] if style[0] == "C" else "k", lw=0)  # fmt: skip
-    ax.set(xlabel="iteration", title=title, ylim=(-0.03, 1.03))
+    ax.set(xlabel="iteration", title=title, ylim=(-0.03, 1.03), xticks=iterations[::2])
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main(scale="small", *, kinds=KINDS, learning_rate=5e-3, text_file=None, **si
             found[f"{name}, {kind}"] = dict(zip(MEASURED, middle, strict=True))
         for (key, label), ax in zip(MEASURED.items(), row, strict=True):
             ax.set(title=name, xlabel="iteration", ylabel=label)
-            ax.set_yscale("linear" if key == "accuracy" else "log")
+            ax.set(**{"ylim": (0, 1)} if key == "accuracy" else {"yscale": "log"})
     axes[0, 0].legend(fontsize="small")
     return found
 

@@ -59,7 +59,7 @@ def main(scale="small", *, n_inputs=10, **sizes):
         "alignment": lambda **how: kpf.alignment(NTK, gram, **how),
     }
     found = {"seconds of n products": direct}
-    _, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained", sharey=True)
+    _, axes = plt.subplots(1, 4, figsize=(12, 4.4), layout="constrained", sharey=True)
     for ax, (quantity, compute) in zip(axes, computed.items(), strict=True):
         exact, seconds = timed(compute, method="exact" if quantity == "trace" else "dense")
         found[f"{quantity}, truth"] = exact.value
@@ -77,7 +77,8 @@ def main(scale="small", *, n_inputs=10, **sizes):
                 print(f"   {method}, {budget} products: {error:.1e}, {direct / spent:,.0f}x")
             ax.loglog(*zip(*medians, strict=True), "o-", ms=4, label=method)
         ax.set(xlabel="seconds", title=quantity)
-        ax.legend(fontsize="small")
+        ax.xaxis.set_minor_formatter("")
+        ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False)
     axes[0].set_ylabel("median relative error")
     return found
 

@@ -92,6 +92,7 @@ def main():
     parser.add_argument("--stem", help="name of the files made, where one example is named")
     given = parser.parse_intermixed_args()
     matplotlib.use("agg")
+    matplotlib.rcParams["axes.formatter.min_exponent"] = 4  # 20 rather than 2 x 10^1.
     names = [word for word in given.words if "=" not in word]
     names = names or sorted(path.stem for path in HERE.glob("plot_*.py"))
     arguments = dict(parse(word) for word in given.words if "=" in word)

@@ -40,6 +40,7 @@ _HOMES = {
     "core_compression": ("CompressedLinearization", "compress_core"),
     "linearization": ("Linearization", "linearize"),
     "operators": (
+        "DecoupledSensitivity",
         "FeedbackAlignment",
         "GaussNewton",
         "InversePropagator",

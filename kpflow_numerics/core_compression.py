@@ -130,15 +130,17 @@ def compress_core(linearization: Linearization, tolerance: float = 1e-8) -> Comp
     return CompressedLinearization(linearization, tolerance)
 
 
-def coarse_linearization(linearization: Linearization) -> Linearization:
+def coarse_linearization(linearization: Linearization) -> Linearization | None:
     """Return the linearisation in ``float32``, its core compressed where there are weight sites.
 
     Features whose share of ``X X*`` is below `COARSE_TOLERANCE`, some ten roundings of
-    ``float32``, are left out.
+    ``float32``, are left out. None where features leave the range of ``float32``.
     """
     single = linearization.astype(np.float32)
     if single.weight_sites is None:
         return single
+    if not all(np.isfinite(group.features).all() for group in single.weight_sites.groups):
+        return None
     # A decomposition so small is quicker on one thread of the BLAS, above all on a busy machine.
     with single_threaded_blas():
         return compress_core(single, COARSE_TOLERANCE)

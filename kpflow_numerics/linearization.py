@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
+from ._threads import map_in_threads
 from ._typing import DTypeLike, FloatArray
 from ._validation import InputTypeError, MemoryLimitError
 from .cells.base import Cell, LocalDerivatives, SiteCell, StructuredCell
@@ -76,6 +78,10 @@ class Linearization(ABC):
         """Return the linearisation along the same trajectory in another precision."""
         return linearize(self.trajectory.astype(dtype))
 
+    def of_trials(self, trials: slice) -> Linearization:
+        """Return the linearisation of some trials, with all parameters."""
+        return linearize(self.trajectory.of_trials(trials))
+
     @abstractmethod
     def state_jvp(self, block: FloatArray) -> FloatArray:
         """Return ``A_t block[:, t]`` at every step."""
@@ -91,6 +97,10 @@ class Linearization(ABC):
     @abstractmethod
     def param_vjp(self, block: FloatArray) -> FloatArray:
         """Return ``J* block``: ``(B, T, N, k) -> (p, k)``."""
+
+    def param_vjp_of_groups(self, block: FloatArray, groups: Sequence[slice]) -> FloatArray:
+        """Return ``J* block`` of each group of trials by itself: ``(B, T, N, k) -> (G, p, k)``."""
+        return np.stack([self.of_trials(each).param_vjp(block[each]) for each in groups])
 
     @abstractmethod
     def param_gram(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
@@ -233,6 +243,27 @@ class SiteLinearization(StructuredLinearization):
         cast.trajectory = self.trajectory.astype(dtype)
         cast._sites = cast._derivatives = self._sites.astype(dtype)
         return cast
+
+    def of_trials(self, trials: slice) -> SiteLinearization:
+        """Return the linearisation of some trials, which shares these arrays."""
+        some = copy.copy(self)
+        some.trajectory = self.trajectory.of_trials(trials)
+        some._sites = some._derivatives = self._sites.of_trials(trials)
+        return some
+
+    def param_vjp_of_groups(self, block: FloatArray, groups: Sequence[slice]) -> FloatArray:
+        """Return ``J* block`` of each group of trials by itself, the groups shared by threads."""
+        layout = self.layout
+        gradients = np.empty((len(groups), layout.size, block.shape[-1]), self.dtype)
+
+        def of_group(group: int) -> None:
+            trials = groups[group]
+            sites = self._sites.of_trials(trials)
+            found = sites.param_vjp_on_a_thread(block[trials], layout.shapes)
+            gradients[group] = layout.pack(found)
+
+        map_in_threads(of_group, range(len(groups)))
+        return gradients
 
 
 class GenericLinearization(Linearization):

@@ -76,6 +76,12 @@ class Trajectory:
             self.states.astype(dtype),
         )
 
+    def of_trials(self, trials: slice) -> Trajectory:
+        """Return the trajectory of some trials, which shares these arrays."""
+        return Trajectory(
+            self.cell, self.params, self.inputs[trials], self.h0[trials], self.states[trials]
+        )
+
     @cached_property
     def previous(self) -> FloatArray:
         """States ``h_0`` to ``h_{T-1}``, which the steps start from, shape ``(B, T, N)``."""

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,30 @@ def test_time_to_accuracy_measures_every_method(tmp_path: Path) -> None:
     assert again.strip() in shown
     with np.load(tmp_path / "truth.npz") as kept:
         assert f"trace {kept['trace']:.10g}" in shown
+
+
+def test_published_budget_prints_every_method_and_its_share_of_the_direct_cost() -> None:
+    shown = run("published_budget.py", "--quick", "--reruns=2")
+    table = shown[shown.index("quantity, method") :].splitlines()
+    assert [line.split(":")[0] for line in table if "published" in line] == [
+        "norm",
+        "alignment",
+        "participation ratio",
+    ]
+    assert sum("hutch" in line for line in table) == 7
+    assert all(line.endswith(" %") for line in table if line.startswith("  "))
+
+
+def test_published_budget_takes_medians_of_the_errors_and_times(load) -> None:
+    budget, report = load("published_budget"), load("_accuracy_report")
+    records = [
+        record(load, quantity="norm", method="hutchinson", error=error, seconds=seconds)
+        for error, seconds in ((1e-3, 1.0), (3e-2, 9.0), (2e-3, 2.0))
+    ]
+    for name in {name for names in report.BASELINES.values() for name in names}:
+        records.append(record(load, quantity="", method=name, kind="baseline", seconds=8.0))
+    table = budget.report(records)
+    assert re.search(r"hutchinson +2.0e-03 1.5e-03 to 1.6e-02 +25.0 %", table)
 
 
 def test_peak_memory_is_that_of_a_process_of_its_own() -> None:

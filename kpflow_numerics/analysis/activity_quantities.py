@@ -87,7 +87,7 @@ def self_reference_quantities(
         raise InputError(
             f"The quantity {SELF_REFERENCE!r} needs a readout, which this network lacks."
         )
-    error = state_error(linearization.trajectory, readout, batch.targets, mask=batch.mask)
+    error = state_error(linearization.trajectory, readout, batch)
     found = self_referential_bias(
         linearization,
         error,

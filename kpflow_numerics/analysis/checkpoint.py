@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from ..spectral import (
 )
 from ..tasks import Task, TrialBatch
 from ..training import apply_readout
-from ..training.losses import Loss, check_loss
+from ..training.losses import loss_of_batch
 from ..trajectory import Trajectory, simulate
 from .accumulated_contributions import ContributionIntegral
 from .activity_quantities import (
@@ -220,8 +220,8 @@ def analyze_network(
     batch : TrialBatch
         The trials along which the network is linearised.
     task : Task, optional
-        Judges the outputs, and says of which loss the value and the interference are; without it
-        the accuracy is NaN and the loss the mean squared error.
+        Judges the outputs, and says of which loss the value and all errors are; without it the
+        accuracy is NaN and the loss that of the batch.
     iteration : int
         Iteration of training that the parameters are of.
     readout : mapping of str to array_like, optional
@@ -310,8 +310,9 @@ def analyze_network(
     check_choice(interference, "interference", INTERFERENCE)
     generator = check_rng(rng)
     trajectory = simulate(cell, params, batch.inputs, h0)
-    loss = check_loss(None, task)
-    evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout, loss)
+    if task is not None:
+        batch = replace(batch, loss_name=task.loss_name)
+    evaluation_loss, accuracy = _evaluate(trajectory, batch, task, readout)
     linearization = linearize(trajectory)
     propagator = Propagator(linearization)
     operators: dict[str, StructuredOperator] = {
@@ -372,7 +373,7 @@ def analyze_network(
     components = principal_components(trajectory.hidden, 3)
     interferes = None if weights is None else interference_of_checkpoint(
         linearization, weights, batch, interference,
-        loss=loss, integral=contributions, iteration=iteration, max_memory=max_memory,
+        integral=contributions, iteration=iteration, max_memory=max_memory,
     )  # fmt: skip
     return NetworkAnalysis(
         iteration=iteration,
@@ -429,7 +430,6 @@ def _evaluate(
     batch: TrialBatch,
     task: Task | None,
     readout: ParamsLike | None,
-    loss: Loss,
 ) -> tuple[float, float]:
     if readout is None:
         return math.nan, math.nan
@@ -437,8 +437,7 @@ def _evaluate(
         readout, trajectory.cell.n_units, batch.n_outputs, dtype=trajectory.dtype
     )
     outputs = apply_readout(checked, trajectory.hidden)
-    loss.check_targets(batch.targets, batch.mask)
-    value = loss.value(outputs, batch.targets, batch.mask)
+    value = loss_of_batch(None, batch).value(outputs, batch.targets, batch.mask)
     return value, math.nan if task is None else task.accuracy(outputs, batch)
 
 

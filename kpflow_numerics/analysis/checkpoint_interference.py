@@ -11,7 +11,7 @@ from .._validation import InputError, MemoryLimitError
 from ..linearization import Linearization
 from ..results import format_bytes
 from ..tasks import TrialBatch
-from ..training import Loss, output_error, state_error
+from ..training import output_error, state_error
 from ._task_grams import cosines
 from .accumulated_contributions import ContributionIntegral
 from .state_similarity import task_similarity
@@ -78,7 +78,6 @@ def interference_of_checkpoint(
     batch: TrialBatch,
     between: str,
     *,
-    loss: Loss | None = None,
     integral: ContributionIntegral | None = None,
     iteration: int = 0,
     max_memory: float,
@@ -92,11 +91,9 @@ def interference_of_checkpoint(
     readout : dict of str to ndarray
         ``weight (O, H)`` and ``bias (O,)``.
     batch : TrialBatch
-        The trials, with their tasks and conditions.
+        The trials, with their tasks, conditions and loss.
     between : {"tasks", "conditions", "none"}
         Which trials belong together: those of a task, or of equal rows in the condition table.
-    loss : Loss, optional
-        The loss; by default the mean squared error.
     integral : ContributionIntegral, optional
         What adds up the contributions of checkpoint after checkpoint.
     iteration : int
@@ -122,9 +119,9 @@ def interference_of_checkpoint(
             'Raise max_memory, use fewer trials, or leave it out with interference="none".'
         )
     trajectory = linearization.trajectory
-    by_output = output_error(trajectory, readout, batch.targets, mask=batch.mask, loss=loss)
+    by_output = output_error(trajectory, readout, batch)
     of_outputs = interference(linearization, by_output, ids, names=names, readout=readout)
-    by_state = state_error(trajectory, readout, batch.targets, mask=batch.mask, loss=loss)
+    by_state = state_error(trajectory, readout, batch)
     of_states = interference(linearization, by_state, ids, names=names)
     integral = ContributionIntegral() if integral is None else integral
     return CheckpointInterference(

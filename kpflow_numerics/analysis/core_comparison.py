@@ -9,6 +9,7 @@ import numpy as np
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..operators import KroneckerCore, ParameterOperator, TangentKernel
+from ..operators._site_gram import over_power_of_two
 from ..operators.base import check_linearization
 from ..operators.kronecker_core import gram_norm
 from ..results import Cost
@@ -129,7 +130,7 @@ def core_against_kernel(
     (0.49, 0.81)
     """
     linearization = check_linearization(linearization)
-    V = KroneckerCore(linearization)._flat_features
+    V, _ = over_power_of_two(KroneckerCore(linearization)._flat_features)
     centred_features = V - V.mean(axis=0)
     rounding = default_tolerance(linearization.dtype, len(V))
     if np.linalg.norm(centred_features) <= rounding * np.linalg.norm(V):
@@ -137,7 +138,7 @@ def core_against_kernel(
     cosines, costs, n_matvecs = [], [], 0
     for operator in (TangentKernel(linearization), ParameterOperator(linearization)):
         reduced = partial_trace(operator, "unit", max_products=max_products, max_memory=max_memory)
-        matrix = reduced.matrix.astype(np.float64, copy=False)
+        matrix, _ = over_power_of_two(reduced.matrix.astype(np.float64, copy=False))
         whole, ones = _cosine(matrix, V), _cosine(matrix, np.ones((len(V), 1)))
         centred = _centred(matrix, rounding)
         cosines.append((whole, _cosine(centred, centred_features), ones))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import scipy.linalg
 from .._typing import FloatArray
 from .._validation import InputError, InputTypeError, check_choice, check_real
 from ..linearization import Linearization
+from ..operators._site_gram import over_power_of_two
 from ..operators.kronecker_core import KroneckerCore, gram_norm
 from ..results import Cost, Estimate
 from ..spectral import partial_trace
+from ..spectral._any_scale import SPECTRUM, at_any_scale, times
 from ..spectral._budget import LARGEST_DENSE_SIZE, check_max_memory, check_memory
-from ..spectral._view import ProductCounter, SpectralView
+from ..spectral._view import SpectralView
 from ..spectral.dense import chunks, unit_columns
 from ..spectral.partial_trace import DEFAULT_MAX_PRODUCTS
 
@@ -107,8 +110,8 @@ def schmidt_decomposition(
     Raises
     ------
     InputError
-        If the operator has no axes, ``method="exact"`` is not to be had, or a matrix of more than
-        8,000 rows would have to be made.
+        If the operator has no axes, ``method="exact"`` is not to be had, a matrix of more than
+        8,000 rows would have to be made, or the values leave the range of floats.
     MemoryLimitError
         If it would take more than `max_memory`.
 
@@ -134,16 +137,25 @@ def schmidt_decomposition(
     1 1.0
     8 1.36
     """
-    view = SpectralView(op, counter=ProductCounter(watched=False))
+    tolerance = check_real(tolerance, "tolerance", minimum=0.0, maximum=1.0)
+    method = check_choice(method, "method", SCHMIDT_METHODS)
+    memory = check_max_memory(max_memory)
+    solve = partial(_decompose, method=method, tolerance=tolerance, memory=memory)
+    return at_any_scale(solve, (op,), SPECTRUM, restore=_in_units)
+
+
+def _in_units(result: SchmidtResult, exponent: int, operator: Any) -> SchmidtResult:
+    return replace(result, values=times(result.values, exponent, operator))
+
+
+def _decompose(op: Any, *, method: str, tolerance: float, memory: float) -> SchmidtResult:
+    view = SpectralView(op)
     dims = getattr(view.operator, "dimsd", None)
     if dims is None or len(dims) != 3:
         raise InputError(
             f"op must be an operator on states, with dimsd = (B, T, N); this {view.name} has "
             f"dimsd = {dims}."
         )
-    tolerance = check_real(tolerance, "tolerance", minimum=0.0, maximum=1.0)
-    method = check_choice(method, "method", SCHMIDT_METHODS)
-    memory = check_max_memory(max_memory)
     if method != "dense":
         found = view.ask_exact("schmidt", max_memory=memory, required=method == "exact")
         if found is not None:
@@ -164,7 +176,7 @@ def _result(
     n_matvecs: int,
     cost: Cost | None,
 ) -> SchmidtResult:
-    squares = np.square(values)
+    squares = np.square(over_power_of_two(values)[0])
     total = float(squares.sum())
     weights = squares / total if total > 0 else np.zeros_like(squares)
     concentration = float(np.square(weights).sum())
@@ -174,7 +186,7 @@ def _result(
         rank=1.0 / concentration if total > 0 else 0.0,
         n_above=int(np.count_nonzero(values > tolerance * values[0])),
         tolerance=tolerance,
-        distance=rest / float(np.sqrt(total)) if total > 0 else 0.0,
+        distance=rest / float(scipy.linalg.norm(values)) if total > 0 else 0.0,
         unit_factor=factor,
         method=method,
         n_matvecs=n_matvecs,
@@ -266,9 +278,8 @@ def core_cosine(
             f"TangentKernel(lin); got {type(op).__name__}."
         )
     reduced = partial_trace(op, "unit", max_products=max_products, max_memory=max_memory)
-    kernel = reduced.matrix.astype(np.float64, copy=False)
-    features = KroneckerCore(linearization).features
-    V = features.reshape(-1, features.shape[-1]).astype(np.float64, copy=False)
+    kernel, _ = over_power_of_two(reduced.matrix.astype(np.float64, copy=False))
+    V, _ = over_power_of_two(KroneckerCore(linearization)._flat_features)
     inner = float(np.vdot(V, kernel @ V))
     norms = float(scipy.linalg.norm(kernel)) * gram_norm(V)
     value = inner / norms if norms > 0 else 0.0

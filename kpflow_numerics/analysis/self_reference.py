@@ -12,6 +12,7 @@ from .._validation import InputError, check_array, check_integer, check_rng
 from ..linearization import Linearization
 from ..operators import KroneckerCore, PropagatorGram, TangentKernel
 from ..operators._readout_map import ReadoutMap
+from ..operators._site_gram import over_power_of_two
 from ..operators.base import StructuredOperator, check_linearization
 from ..results import Cost, Estimate
 from ..spectral._budget import check_max_memory, check_memory
@@ -139,7 +140,7 @@ def self_referential_bias(
     >>> batch = kpf.MemoryPro(5, 5, 5).evaluation_batch(6)
     >>> cell, readout = kpf.GRU(3, 8), kpf.init_readout(8, 3, rng=5)
     >>> trajectory = kpf.simulate(cell, cell.init_params(rng=3), batch.inputs)
-    >>> error = kpf.state_error(trajectory, readout, batch.targets, mask=batch.mask)
+    >>> error = kpf.state_error(trajectory, readout, batch)
     >>> found = kpf.self_referential_bias(kpf.linearize(trajectory), error, n_modes=3)
     >>> found.share > 0.9 > found.without_bottleneck
     True
@@ -206,7 +207,8 @@ def _leading_modes(linearization: Linearization, n_modes: int) -> tuple[FloatArr
 
 def _shares(modes: FloatArray, moves: FloatArray) -> FloatArray:
     """Return the share of each column of moves ``(B, T, N, k)`` in the modes; NaN of no move."""
-    block = moves.astype(np.float64, copy=False).reshape(len(modes), -1, moves.shape[-1])
+    scaled, _ = over_power_of_two(moves.astype(np.float64, copy=False))
+    block = scaled.reshape(len(modes), -1, moves.shape[-1])
     inside = (modes.T @ block.reshape(len(modes), -1)).reshape(-1, *block.shape[1:])
     kept, whole = (np.einsum("muk,muk->k", each, each) for each in (inside, block))
     shares: FloatArray = np.full(len(whole), np.nan)

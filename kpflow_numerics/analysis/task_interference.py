@@ -125,7 +125,7 @@ def interference(
     >>> cell = kpf.GRU(batch.n_inputs, 12)
     >>> readout = kpf.init_readout(12, batch.n_outputs, rng=3)
     >>> trajectory = kpf.simulate(cell, cell.init_params(rng=4), batch.inputs)
-    >>> errors = kpf.state_error(trajectory, readout, batch.targets, mask=batch.mask)
+    >>> errors = kpf.state_error(trajectory, readout, batch)
     >>> found = kpf.interference(kpf.linearize(trajectory), errors, batch.task_ids,
     ...                          names=batch.task_names)
     >>> found.matrix.shape, bool((found.cosines.diagonal().round(6) == 1).all())

@@ -10,19 +10,14 @@ import numpy as np
 
 from .._threads import single_threaded_blas
 from .._typing import ArrayLike, ParamsLike, RNGLike
-from .._validation import (
-    InputError,
-    InputTypeError,
-    check_array,
-    check_integer,
-    check_rng,
-)
+from .._validation import InputError, InputTypeError, check_integer, check_rng
 from ..cells.autograd_cell import independence_allowed
 from ..linearization import linearize
 from ..operators import Sensitivity
 from ..results import Check, ValidationReport
+from ..tasks import TrialBatch
 from ..training import Loss, check_readout
-from ..training.losses import check_loss
+from ..training.losses import check_wanted
 from ..trajectory import Trajectory, simulate
 from ._identities import adjoint_checks, identity_checks
 from ._subject import TRACED_LOSSES, LinearLoss, OutputLoss, Subject
@@ -31,7 +26,7 @@ from ._subject import TRACED_LOSSES, LinearLoss, OutputLoss, Subject
 def validate(
     trajectory: Trajectory,
     *,
-    targets: ArrayLike | None = None,
+    targets: ArrayLike | TrialBatch | None = None,
     readout: ParamsLike | None = None,
     mask: ArrayLike | None = None,
     loss: Loss | None = None,
@@ -53,15 +48,16 @@ def validate(
     ----------
     trajectory : Trajectory
         The network on its inputs, from :func:`kpflow_numerics.simulate`.
-    targets : array_like, shape (B, T, O), optional
-        Wanted outputs. Without targets and readout, the loss is a random linear function of the
-        states.
+    targets : TrialBatch, or array_like of shape (B, T, O), optional
+        The trials, with their wanted outputs, mask and loss; or the wanted outputs alone. Without
+        targets and readout, the loss is a random linear function of the states.
     readout : mapping of str to array_like, optional
         ``weight (O, H)`` and ``bias (O,)``.
     mask : array_like, shape (B, T), optional
-        Non-negative weight of each step in the loss; one by default.
+        Non-negative weight of each step in the loss, beside an array; one by default.
     loss : Loss, optional
-        :class:`MeanSquaredError`, the default, or :class:`CrossEntropy`.
+        :class:`MeanSquaredError` or :class:`CrossEntropy`; by default that of the batch, and of an
+        array the mean squared error.
     rng : int, SeedSequence or Generator
         Source of the random blocks, directions and points.
     max_memory : int
@@ -76,8 +72,8 @@ def validate(
     Raises
     ------
     InputError
-        If only one of `targets` and `readout` is given, a mask or loss without them, or a shape
-        does not fit.
+        If only one of `targets` and `readout` is given, a mask or loss without them, a shape does
+        not fit, or nothing tells the loss of targets that are probabilities of classes.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -227,7 +223,7 @@ def _random_loss(trajectory: Trajectory, rng: np.random.Generator) -> LinearLoss
 
 def _loss(
     trajectory: Trajectory,
-    targets: ArrayLike | None,
+    targets: ArrayLike | TrialBatch | None,
     readout: ParamsLike | None,
     mask: ArrayLike | None,
     kind: Loss | None,
@@ -242,19 +238,12 @@ def _loss(
     if targets is None or readout is None:
         given, lacks = ("readout", "targets") if targets is None else ("targets", "readout")
         raise InputError(f"{given} needs {lacks}: the loss is that of the readout's outputs.")
-    checked = check_loss(kind)
-    if type(checked) not in TRACED_LOSSES:
+    weights = check_readout(readout, trajectory.cell.n_units, dtype=np.float64)
+    shape = (trajectory.n_trials, trajectory.n_steps, len(weights["weight"]))
+    wanted, weight, chosen = check_wanted(targets, mask, kind, shape, np.dtype(np.float64))
+    if type(chosen) not in TRACED_LOSSES:
         known = " or ".join(f"{each.__name__}()" for each in TRACED_LOSSES)
         raise InputError(
-            f"loss must be {known}, which automatic differentiation knows; got {checked!r}."
+            f"loss must be {known}, which automatic differentiation knows; got {chosen!r}."
         )
-    weights = check_readout(readout, trajectory.cell.n_units, dtype=np.float64)
-    shape = (trajectory.n_trials, trajectory.n_steps)
-    loss = OutputLoss(
-        weights,
-        check_array(targets, "targets", (*shape, len(weights["weight"])), dtype=np.float64),
-        np.ones(shape) if mask is None else check_array(mask, "mask", shape, dtype=np.float64),
-        checked,
-    )
-    loss.state_error(trajectory)  # It refuses a mask that is negative or zero throughout.
-    return loss
+    return OutputLoss(weights, wanted, weight, chosen)

@@ -7,7 +7,7 @@ for each slot. Sites that share their features ``u`` form a group, whose product
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,7 +21,6 @@ from ..kernels import columns as column_kernels
 from ..kernels import propagation
 from ..kernels import sites as site_kernels
 from ..kernels.columns import MOST_COLUMNS
-
 
 # Carry, which of its slots are not zero, gains, inner derivatives, and whether there are any.
 _Flow = tuple[FloatArray, NDArray[np.bool_], FloatArray, FloatArray, bool]
@@ -182,6 +181,16 @@ class WeightSites:
             gains=np.ascontiguousarray(self.gains[:, :, site : site + 1]),
             recurrent_weight=self.recurrent_weight[site * self.n_units : (site + 1) * self.n_units],
             groups=(replace(group, first_site=0, row_blocks=(block,)),),
+        )
+
+    def of_trials(self, trials: slice) -> WeightSites:
+        """Return the local derivatives of some trials, which share these arrays."""
+        return replace(
+            self,
+            gains=self.gains[trials],
+            carry=self.carry[trials],
+            inner=None if self.inner is None else self.inner[trials],
+            groups=tuple(replace(group, features=group.features[trials]) for group in self.groups),
         )
 
     @cached_property
@@ -459,16 +468,43 @@ class WeightSites:
 
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
-        k, n_units = block.shape[-1], self.n_units
-        gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
+        k = block.shape[-1]
         with kernel_threads(self._parameter_work(k)):
             products = self._vjp(block)
+        gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
+        self._scatter(products, gradients)
+        return gradients
+
+    def _scatter(self, products: Sequence[FloatArray], gradients: Mapping[str, FloatArray]) -> None:
+        """Write ``X* (D^g* q)`` of each group to the parameters behind its columns."""
         for group, columns in zip(self.groups, products, strict=True):
-            for site, rows in enumerate(group.row_slices(n_units)):
+            for site, rows in enumerate(group.row_slices(self.n_units)):
                 for segment in group.segments:
                     for name in segment.parameters:
                         part = gradients[name][rows]
                         part[:] = columns[site, :, segment.columns].reshape(part.shape)
+
+    def param_vjp_on_a_thread(
+        self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Params:
+        """Return ``J* block`` without a parallel kernel: few trials are too little to share."""
+        k = block.shape[-1]
+        q = self._rows(np.ascontiguousarray(block))
+        gains = self._flat_gains()
+        products = []
+        for group in self.groups:
+            X, columns = group.flat_features, []
+            for site in group.sites:
+                gathered = gains[:, site, 0, :, None] * q[:, 0]
+                for slot in range(1, self.n_slots):
+                    gathered += gains[:, site, slot, :, None] * q[:, slot]
+                # Overflow shows in the result, as it does of compiled kernels.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    product = X.T @ gathered.reshape(len(X), -1)
+                columns.append(product.reshape(-1, self.n_units, k).transpose(1, 0, 2))
+            products.append(np.stack(columns))
+        gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
+        self._scatter(products, gradients)
         return gradients
 
     def _vjp(self, block: FloatArray) -> list[FloatArray]:

@@ -21,7 +21,7 @@ from ..linearization import linearize
 from ..operators import GaussNewton, random_feedback
 from ..results import Checkpoint
 from ..store import RunFile
-from ..training import Adam, loss_of_task, state_error
+from ..training import Adam, state_error
 from ..training.optimizers import optimizer_from_config
 from ..trajectory import simulate
 from .analyze import _equally_spaced
@@ -101,7 +101,7 @@ def learning_rule_dynamics(
         batch = file.evaluation_batch
         if n_trials is not None and n_trials != batch.n_trials:
             batch = file.task.evaluation_batch(n_trials)
-        optimizer, loss = _adam(file.config), loss_of_task(file.task)
+        optimizer = _adam(file.config)
         chosen = _equally_spaced(file.n_checkpoints, n_checkpoints)
         with shown.stage("learning rules", len(chosen)) as stage:
             for index in chosen:
@@ -118,13 +118,7 @@ def learning_rule_dynamics(
                     max_memory=max_memory,
                     rng=np.random.SeedSequence([seed, 1]),
                 )
-                error = state_error(
-                    linearization.trajectory,
-                    network.readout,
-                    batch.targets,
-                    mask=batch.mask,
-                    loss=loss,
-                )
+                error = state_error(linearization.trajectory, network.readout, batch)
                 alignments = learning_rule_alignments(
                     rules,
                     errors=error,

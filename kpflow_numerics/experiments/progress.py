@@ -108,8 +108,12 @@ class _BarStage:
         self._bar.update(steps)
 
 
+FIRST_SIGN_SECONDS = 3.0
+"""After this a stage that is still in its first tenth has a line, once."""
+
+
 class LogLines:
-    """A plain line for about every tenth of a stage, for log files."""
+    """A plain line when a stage begins and for about every tenth of it, for log files."""
 
     def __init__(self, stream: TextIO, check: Callable[[], None] = _unwatched) -> None:
         self._stream = stream
@@ -118,6 +122,7 @@ class LogLines:
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
         """Return a context manager that prints lines while it is open."""
+        self.say(f"{title}: {done}/{total}")
         yield _LogStage(self, title, total, done)
 
     def say(self, text: str) -> None:
@@ -129,13 +134,16 @@ class _LogStage:
     def __init__(self, log: LogLines, title: str, total: int, done: int) -> None:
         self._log, self._title, self._total, self._done = log, title, total, done
         self._start = time.monotonic()
+        self._is_quiet = True
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self._log.check()
         tenth = self._done * 10 // max(self._total, 1)
         self._done += steps
-        if self._done * 10 // max(self._total, 1) > tenth:
-            seconds = time.monotonic() - self._start
+        seconds = time.monotonic() - self._start
+        is_first_sign = self._is_quiet and seconds >= FIRST_SIGN_SECONDS
+        if is_first_sign or self._done * 10 // max(self._total, 1) > tenth:
+            self._is_quiet = False
             suffix = f"  {note}" if note else ""
             self._log.say(
                 f"{self._title}: {self._done}/{self._total} after {seconds:.1f} s{suffix}"

@@ -18,7 +18,7 @@ from ..analysis import (
     check_thresholds,
     failure_signs,
 )
-from ..results import ValidationReport
+from ..results import Estimate, ValidationReport
 from ..spectral import PUBLISHED_RECIPES, RECIPES
 from ..store import RunFile
 from .analyze import analyze
@@ -76,8 +76,7 @@ class RunOutcome:
 
     def summary(self) -> str:
         """Return the short table that the command line prints."""
-        lines = [self.title, "", _RANK_HEADER]
-        lines += [_rank_row(analysis) for analysis in self.analyses]
+        lines = [self.title, "", *_rank_table(self.analyses)]
         n_passed = sum(check.passed for check in self.validation.checks)
         lines += [
             "",
@@ -94,24 +93,26 @@ class RunOutcome:
         return "\n".join(lines)
 
 
-_RANK_HEADER = (
-    f"{'iteration':>9}  {'evaluation loss':>15}  {'accuracy':>8}  {'rank K':>8}  {'rank P':>8}  "
-    f"{'rank NTK':>20}"
-)
-
-
-def _rank_row(analysis: NetworkAnalysis) -> str:
-    kernel = analysis.rank("NTK")
-    if kernel.upper > kernel.lower:
-        kernel_text = f"{kernel.value:.2f} in [{kernel.lower:.2f}, {kernel.upper:.2f}]"
-        if not kernel.is_certified:
-            kernel_text += f" ({100 * kernel.confidence:.3g} %)"
-    else:
-        kernel_text = f"{kernel.value:.2f}"
-    return (
+def _rank_table(analyses: Sequence[NetworkAnalysis]) -> list[str]:
+    """Return a header and a line for each analysis, in columns."""
+    kernels = [_kernel_text(analysis.rank("NTK")) for analysis in analyses]
+    lines = [
+        f"{'iteration':>9}  {'evaluation loss':>15}  {'accuracy':>8}  {'rank K':>8}  "
+        f"{'rank P':>8}  rank NTK"
+    ]
+    lines += [
         f"{analysis.iteration:>9}  {analysis.evaluation_loss:>15.2e}  {analysis.accuracy:>8.2f}  "
-        f"{analysis.rank('K').value:>8.2f}  {analysis.rank('P').value:>8.1f}  {kernel_text:>20}"
-    )
+        f"{analysis.rank('K').value:>8.2f}  {analysis.rank('P').value:>8.1f}  {kernel}"
+        for analysis, kernel in zip(analyses, kernels, strict=True)
+    ]
+    return lines
+
+
+def _kernel_text(rank: Estimate) -> str:
+    if rank.upper <= rank.lower:
+        return f"{rank.value:.2f}"
+    likely = "" if rank.is_certified else f" ({100 * rank.confidence:.3g} %)"
+    return f"{rank.value:.2f} in [{rank.lower:.2f}, {rank.upper:.2f}]{likely}"
 
 
 def run(

@@ -193,6 +193,9 @@ def train_to_file(
                 if last.iteration < settings.training.n_iterations and not _finished(file, last):
                     file.write_config(settings.to_dict())
                     continued = arguments | {"resume_from": last, "recorder": file}
+                    shown.say(
+                        f"{_what_is_trained(cell, settings, path)}, from {last.iteration:,} on"
+                    )
                     _fit(cell, task, continued, shown)
                 return
         path.unlink()
@@ -212,7 +215,17 @@ def train_to_file(
         overwrite=overwrite,
     ) as file:
         file.write_evaluation_batch(task.evaluation_batch(settings.analysis.n_trials))
+        shown.say(_what_is_trained(cell, settings, path))
         _fit(cell, task, arguments | {"recorder": file}, shown)
+
+
+def _what_is_trained(cell: Cell, settings: RunSettings, path: Path) -> str:
+    """Return the line that a training begins with."""
+    training = settings.training
+    return (
+        f"{path}: {cell!r} on {settings.task.name}, {training.n_iterations:,} iterations of "
+        f"{training.batch_size} trials by {training.optimizer}"
+    )
 
 
 def _fit(cell: Cell, task: Task, arguments: dict[str, Any], progress: Progress) -> TrainingRun:

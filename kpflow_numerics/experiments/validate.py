@@ -8,7 +8,6 @@ from .._validation import check_integer
 from ..analysis import validate
 from ..results import ValidationReport
 from ..store import RunFile
-from ..training import loss_of_task
 from ..trajectory import simulate
 
 
@@ -41,10 +40,8 @@ def validate_run(path: str | Path, checkpoint: int = -1) -> ValidationReport:
         has_readout = bool(network.readout)
         report = validate(
             trajectory,
-            targets=batch.targets if has_readout else None,
-            mask=batch.mask if has_readout else None,
+            targets=batch if has_readout else None,
             readout=network.readout if has_readout else None,
-            loss=loss_of_task(file.task) if has_readout else None,
         )
         file.write_validation(report)
     return report

@@ -1,14 +1,14 @@
 """Products with narrow blocks, from one column to a dozen, of cells with weight sites.
 
 Each trial and column is a row, and so is each trial, step and column for the parameters: the
-products of a step are ``(trials k, H) @ (H, R H)``, those with the parameters ``(rows, m) @ (m, H)``
-for each site and column, in tiles that stay in registers. A thread runs its trials from one end to
-the other. ``J* P*`` goes on to the parameters, and ``P J`` from them, after every few steps, while
-the rows are in the cache: neither writes what stands between the two. ``J`` and ``J*`` alone are the
-same with every step a trial of its own.
+products of a step are ``(trials k, H) @ (H, R H)``, those with the parameters
+``(rows, m) @ (m, H)`` for each site and column, in tiles that stay in registers. A thread runs its
+trials from one end to the other. ``J* P*`` goes on to the parameters, and ``P J`` from them, after
+every few steps, while the rows are in the cache: neither writes what stands between the two. ``J``
+and ``J*`` alone are the same with every step a trial of its own.
 
-Blocks are ``(B, T, S, H, k)``, ``features X (B T, m)`` one array a group of sites, and parameters one
-vector that holds ``(sites, k, m, H)`` of one group after another.
+Blocks are ``(B, T, S, H, k)``, ``features X (B T, m)`` one array a group of sites, and parameters
+one vector that holds ``(sites, k, m, H)`` of one group after another.
 """
 
 from __future__ import annotations
@@ -136,9 +136,7 @@ def _add_carried(
 
 
 @jit
-def _drive(
-    gains: FloatArray, t: int, a: FloatArray, first_row: int, driven: FloatArray
-) -> None:
+def _drive(gains: FloatArray, t: int, a: FloatArray, first_row: int, driven: FloatArray) -> None:
     # driven (G, k, rows, H) from a row on = D^g* a for one step; a is (trials, S, k, H).
     n_trials, n_slots, k, n_units = a.shape
     for b in range(n_trials):
@@ -174,9 +172,7 @@ def _add_product(product: FloatArray, first_row: int, driven: FloatArray) -> Non
 
 
 @jit
-def _follow(
-    gains: FloatArray, t: int, driven: FloatArray, first_row: int, v: FloatArray
-) -> None:
+def _follow(gains: FloatArray, t: int, driven: FloatArray, first_row: int, v: FloatArray) -> None:
     # v (trials, S, k, H) = sum_g D^g driven_g for one step; driven is (G, k, rows, H).
     n_trials, n_slots, k, n_units = v.shape
     for b in range(n_trials):
@@ -205,9 +201,7 @@ def _pull_to_previous(
     # pulled = A_t* a for some trials; gathered (trials, k, R, H) holds the gains times a.
     n_trials, n_slots, k, n_units = a.shape
     rows = n_trials * k
-    multiply(
-        gathered.reshape(rows, weight.shape[0]), False, weight, product.reshape(rows, n_units)
-    )
+    multiply(gathered.reshape(rows, weight.shape[0]), False, weight, product.reshape(rows, n_units))
     for b in range(n_trials):
         for j in range(k):
             if has_inner:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, codegen, types
+from numba.core import cgutils, codegen, errors, types
 from numba.extending import intrinsic
 
 from .._jit import jit
@@ -38,8 +38,10 @@ def _registers(features: str) -> tuple[int, int]:
     return (32, 2) if "+avx" in names else (16, 2)
 
 
+_CHOSEN_FEATURES = vars(numba.config)["CPU_FEATURES"]
 VECTOR_BYTES, WIDE = _registers(
-    vars(numba.config)["CPU_FEATURES"] or codegen.get_host_cpu_features()
+    # None that are chosen, as for a generic processor, is not the same as no choice.
+    codegen.get_host_cpu_features() if _CHOSEN_FEATURES is None else _CHOSEN_FEATURES
 )
 LEAST_ROWS, MOST_ROWS = 3, 5
 LEAST_INNER = 16
@@ -121,6 +123,10 @@ def _multiply_tile(
 
     The strides, in numbers, are those of `left`; `right` and `out` are C-ordered.
     """
+    if any(each.layout != "C" or each.dtype != out.dtype for each in (left, right, out)):
+        raise errors.TypingError(
+            f"multiply takes C-ordered arrays of one dtype; got {left}, {right} and {out}"
+        )
     arguments = (n_vectors, n_rows, left, row_stride, inner_stride, right, out, row, column)
     signature = types.void(*arguments)
 

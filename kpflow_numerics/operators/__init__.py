@@ -1,6 +1,7 @@
 """The operators of gradient descent on recurrent networks, one a file."""
 
 from .base import AdjointOperator, StructuredOperator
+from .decoupled_sensitivity import DecoupledSensitivity
 from .inverse_propagator import InversePropagator
 from .kronecker_core import KroneckerCore
 from .learning_rules import (
@@ -24,6 +25,7 @@ from .tangent_kernel import TangentKernel
 
 __all__ = [
     "AdjointOperator",
+    "DecoupledSensitivity",
     "FeedbackAlignment",
     "GaussNewton",
     "InversePropagator",

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import BoolArray, FloatArray, IntArray
+from .._threads import single_threaded_blas
+from .._typing import BoolArray, DTypeLike, FloatArray, IntArray
 from ..core_compression import CompressedLinearization, compress_core
 from ..linearization import Linearization
 from ..testing import default_tolerance
@@ -86,7 +87,9 @@ def cut_norms(
         totals[1] += float(np.sum(times * inside))
         totals[2] += _square(scale * linearization.param_vjp(back))
     traced, squared, product = totals.tolist()
-    return CutNorms(traced, squared, product, rounding_error(linearization))
+    return CutNorms(
+        traced, squared, product, rounding_error(linearization.dtype, linearization.dims[2])
+    )
 
 
 def _beyond(before: CompressedLinearization, cut: CompressedLinearization) -> BoolArray:
@@ -98,15 +101,73 @@ def _beyond(before: CompressedLinearization, cut: CompressedLinearization) -> Bo
     return np.concatenate([lacking[name].ravel() for name in cut.layout.shapes])
 
 
-def rounding_error(linearization: Linearization) -> float:
+def rounding_error(dtype: DTypeLike, n_state: int) -> float:
     """Return the relative rounding error that is allowed for in squared norms of products."""
-    return default_tolerance(linearization.dtype, linearization.dims[2], factor=ROUNDINGS)
+    return default_tolerance(dtype, n_state, factor=ROUNDINGS)
+
+
+@dataclass(frozen=True, eq=False)
+class CoreShares:
+    """What the directions of every group's features hold of the trace of K.
+
+    Attributes
+    ----------
+    values : tuple of ndarray, shape (m,)
+        ``s_j^2`` of the features of each group, descending.
+    shares : tuple of ndarray, shape (m,)
+        Their shares of the trace.
+    n_weights : tuple of int
+        Parameters that a direction of each group has: its sites times H.
+    """
+
+    values: tuple[FloatArray, ...]
+    shares: tuple[FloatArray, ...]
+    n_weights: tuple[int, ...]
+
+    def trace_error(self, tolerance: float) -> float:
+        """Return the share of the trace that a cut at this tolerance leaves out."""
+        return sum(
+            float(shares[values <= tolerance * values[0]].sum())
+            for values, shares in zip(self.values, self.shares, strict=True)
+        )
+
+    def n_parameters(self, tolerance: float) -> int:
+        """Return the parameters of a cut at this tolerance."""
+        return sum(
+            n * max(int(np.sum(values > tolerance * values[0])), 1)
+            for values, n in zip(self.values, self.n_weights, strict=True)
+        )
+
+    def tolerances(self, trace_error: float) -> FloatArray:
+        """Return those of the tolerances that leave out no more than this, the largest first."""
+        within = [self.trace_error(float(each)) <= trace_error for each in _TOLERANCES]
+        return _TOLERANCES[within] if any(within) else _TOLERANCES[-1:]
+
+
+def core_shares(linearization: Linearization) -> CoreShares:
+    """Return what the directions of the features hold, from their Gram matrices."""
+    sites = linearization.weight_sites
+    assert sites is not None
+    values, shares, n_weights = [], [], []
+    for group in sites.groups:
+        X = group.weighted_features.reshape(-1, group.features.shape[-1]).astype(np.float64)
+        gains = sites.gains[:, :, group.sites]
+        weights = np.square(gains, dtype=np.float64).sum(axis=(2, 3, 4)).ravel()
+        with single_threaded_blas():
+            squares, directions = np.linalg.eigh(X.T @ X)
+            held = weights @ np.square(X @ directions)
+        values.append(np.maximum(squares[::-1], 0.0))
+        shares.append(held[::-1])
+        n_weights.append(len(group.row_blocks) * sites.n_units)
+    total = sum(float(each.sum()) for each in shares) or 1.0
+    return CoreShares(tuple(values), tuple(each / total for each in shares), tuple(n_weights))
 
 
 def cut_to(linearization: Linearization, trace_error: float) -> CompressedLinearization:
     """Return the smallest of some cuts that leave out no more than this share of the trace of K."""
-    for tolerance in _TOLERANCES:
-        cut = compress_core(linearization, float(tolerance))
+    for tolerance in core_shares(linearization).tolerances(trace_error):
+        with single_threaded_blas():
+            cut = compress_core(linearization, float(tolerance))
         if cut.trace_error <= trace_error:
             break
     return cut
@@ -128,7 +189,7 @@ def participation_ratio_bounds(
         return least_rank, most_rank
     with np.errstate(over="ignore", invalid="ignore"):
         least, most = _squared_norm_bounds(linearization, lower / upper, upper, width)
-    rounding = default_tolerance(np.float64, linearization.dims[2], factor=ROUNDINGS)
+    rounding = rounding_error(np.float64, linearization.dims[2])
     if np.isfinite(most):
         least_rank = max(least_rank, (1.0 - rounding) * (lower / upper) ** 2 / most)
     if least > 0:
@@ -144,7 +205,7 @@ def _squared_norm_bounds(
     Bounds that are not numbers say that N overflows.
     """
     # The trace and rounding take their part of the width, the norm the rest.
-    known = 2.0 * (1.0 - lower) + 2.0 * rounding_error(linearization)
+    known = 2.0 * (1.0 - lower) + 2.0 * rounding_error(linearization.dtype, linearization.dims[2])
     squared_width = max(width - known, 0.2 * width)
     error, coarser = FIRST_TRACE_ERROR, None
     for _ in range(MOST_CUTS):

@@ -64,23 +64,29 @@ def trace(A: FloatArray) -> float:
 
 
 def squared_frobenius_norm(A: FloatArray) -> float:
-    """Return ``||PP*||_F^2 = sum_t (2 tr(M_t O_t M_t) - ||M_t||_F^2)`` of one trial.
+    """Return ``||PP*||_F^2 = sum_t (2 tr(M_t O_t M_t) - ||M_t||_F^2)`` of one trial."""
+    return trace_and_squared_norm(A)[1]
+
+
+def trace_and_squared_norm(A: FloatArray) -> tuple[float, float]:
+    """Return ``tr PP*`` and ``||PP*||_F^2`` of one trial, with products in the precision of A.
 
     ``sum_t tr(M_t O_t M_t) = sum_t tr Q_t`` with ``Q_t = A_t Q_{t-1} A_t* + M_t^2``: one pass
     forward does, M and Q side by side, with five GEMMs a step, and no Gramian is kept.
     """
     n_steps, n_state = A.shape[:2]
-    both = np.stack([np.eye(n_state)] * 2)
+    both = np.stack([np.eye(n_state, dtype=A.dtype)] * 2)
     M, Q = both
     carried, square = np.empty_like(both), np.empty_like(M)
-    total = float(n_state)
+    total, squared = float(n_state), float(n_state)
     for t in range(1, n_steps):
         np.matmul(A[t], both, out=carried)
         np.matmul(carried.reshape(-1, n_state), A[t].T, out=both.reshape(-1, n_state))
         M.flat[:: n_state + 1] += 1.0
         Q += np.matmul(M, M.T, out=square)
-        total += 2.0 * float(np.trace(Q)) - float(np.vdot(M, M))
-    return total
+        total += float(np.trace(M))
+        squared += 2.0 * float(np.trace(Q)) - float(np.vdot(M, M))
+    return total, squared
 
 
 def block_rows(A: FloatArray) -> Iterator[FloatArray]:

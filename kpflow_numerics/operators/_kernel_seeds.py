@@ -130,7 +130,7 @@ def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, 
     seeds : UnitSeeds
         The trial's.
     A : ndarray, shape (T, N, N)
-        Its state Jacobians, in float64.
+        Its state Jacobians, in the precision that the scans run in.
     width : float
         The upper bound exceeds the lower by at most this share of it. At 0 all seeds above
         rounding are taken.
@@ -155,7 +155,7 @@ def trace_bounds(seeds: UnitSeeds, A: FloatArray, width: float) -> tuple[float, 
 def _observed(A: FloatArray) -> FloatArray:
     """Return ``o_i = sum_t (O_t)_ii`` for each entry of the state."""
     n_state = A.shape[1]
-    gramian = np.eye(n_state)
+    gramian = np.eye(n_state, dtype=A.dtype)
     total = np.ones(n_state)
     for t in range(len(A) - 1, 0, -1):
         gramian = A[t].T @ gramian @ A[t]
@@ -171,13 +171,15 @@ def _sum_of_squares(seeds: UnitSeeds, units: IntArray, places: IntArray, A: Floa
     """
     n_units, n_slots = seeds.values.shape[0], seeds.vectors.shape[1]
     columns = np.arange(len(units))
-    steps = seeds.scaled(units, places).transpose(2, 1, 0)
-    Z, following = np.zeros((2, n_slots, n_units, len(units)))
+    steps = seeds.scaled(units, places).transpose(2, 1, 0).astype(A.dtype, copy=False)
+    Z, following = np.zeros((2, n_slots, n_units, len(units)), A.dtype)
     total = 0.0
     for t, step in enumerate(steps):
         if t > 0:
             np.matmul(A[t], Z.reshape(len(A[t]), -1), out=following.reshape(len(A[t]), -1))
             Z, following = following, Z
         Z[:, units, columns] += step
-        total += float(np.vdot(Z, Z))
+        # Sums over units in the precision of the products, and over all else in float64.
+        squares = np.einsum("shk,shk->sk", Z, Z)
+        total += float(np.sum(squares, dtype=np.float64))
     return total

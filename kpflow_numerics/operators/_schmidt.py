@@ -14,6 +14,7 @@ pairs ``(a, b)`` is enough.
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -21,9 +22,10 @@ import scipy.linalg
 
 from .._threads import map_in_threads, n_threads
 from .._typing import FloatArray
+from .._validation import InputError
 from ..cells.sites import WeightSites
 from ..results import Cost
-from ._site_gram import flat_features, flat_gains
+from ._site_gram import flat_features, flat_gains, over_power_of_two
 
 TILE = 40
 
@@ -33,12 +35,16 @@ class _Tiles:
 
     Each tile is a pair of arrays: the symmetric columns ``(pairs, S (S + 1) / 2, H)`` and the
     antisymmetric ones ``(pairs, S (S - 1) / 2, H)``, of unit norm as matrices on the units.
+    They are over ``2^exponent``, so that their squares stay in range.
     """
 
     def __init__(self, sites: WeightSites) -> None:
-        self.gains = flat_gains(sites)
+        self.gains, of_gains = over_power_of_two(flat_gains(sites))
         self.n_rows, _, self.n_slots, self.n_units = self.gains.shape
-        self.features = [flat_features(group) for group in sites.groups]
+        features = [flat_features(group) for group in sites.groups]
+        scaled, of_features = over_power_of_two(np.concatenate(features, axis=1))
+        self.features = np.split(scaled, np.cumsum([X.shape[1] for X in features])[:-1], axis=1)
+        self.exponent = 2 * (of_gains + of_features)
         self.members = [group.sites for group in sites.groups]
         self.mixed = list(combinations(range(self.n_slots), 2))
 
@@ -98,6 +104,11 @@ def decompose(sites: WeightSites) -> tuple[FloatArray, FloatArray, float]:
 
     The distance comes from a second pass: the small eigenvalues of the Gram matrix know it only
     to the root of the rounding.
+
+    Raises
+    ------
+    InputError
+        If the values leave the range of floats.
     """
     tiles = _Tiles(sites)
     shares = map_in_threads(lambda share: _gram_of_share(tiles, share), tiles.shares)
@@ -109,7 +120,20 @@ def decompose(sites: WeightSites) -> tuple[FloatArray, FloatArray, float]:
     rests = map_in_threads(lambda share: _rest_of_share(tiles, share, leading), tiles.shares)
     if np.trace(factor) < 0:
         factor = -factor
-    return np.sqrt(np.maximum(squares, 0.0)), factor, float(np.sqrt(sum(rests)))
+    values = np.sqrt(np.maximum(squares, 0.0))
+    _check_range(float(values[0]), tiles.exponent)
+    rest = np.sqrt(sum(rests))
+    return np.ldexp(values, tiles.exponent), factor, float(np.ldexp(rest, tiles.exponent))
+
+
+def _check_range(largest: float, exponent: int) -> None:
+    info = np.finfo(np.float64)
+    if largest > 0 and not info.minexp < math.frexp(largest)[1] + exponent < info.maxexp:
+        size = math.log10(largest) + exponent * math.log10(2)
+        raise InputError(
+            f"The Schmidt values of this K are about 1e{size:+.0f}, out of the range of float64: "
+            "scale inputs or parameters."
+        )
 
 
 def _weight(a: int, b: int) -> float:

@@ -33,6 +33,16 @@ def flat_features(group: SiteGroup) -> FloatArray:
     return flat.astype(np.float64, copy=False)
 
 
+def over_power_of_two(array: FloatArray) -> tuple[FloatArray, int]:
+    """Return an array over the power of two beyond its largest entry, and the exponent.
+
+    Nothing is rounded but what would vanish beside that entry, and squares stay in range.
+    """
+    largest = max(float(np.max(array, initial=0.0)), -float(np.min(array, initial=0.0)))
+    exponent = int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
+    return np.ldexp(array, -exponent), exponent
+
+
 def trace(sites: WeightSites) -> float:
     """Return ``sum_g sum_bt |u^g_bt|^2 |D^g_bt|^2``."""
     gains = flat_gains(sites)

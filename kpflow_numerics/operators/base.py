@@ -122,10 +122,12 @@ class StructuredOperator(LinearOperator, ABC):
         StructuredOperator or None
             In ``float32``, of a cell with weight sites also with the features of each site cut to
             what ``float32`` resolves, see :func:`kpflow_numerics.compress_core`; what acts on
-            parameters then acts on fewer. None as for :meth:`astype`.
+            parameters then acts on fewer. None as for :meth:`astype`, and where features leave the
+            range of ``float32``.
         """
         linearization = getattr(self, "linearization", None)
-        return None if linearization is None else self._along(coarse_linearization(linearization))
+        coarse = None if linearization is None else coarse_linearization(linearization)
+        return None if coarse is None else self._along(coarse)
 
     def _along(self, linearization: Linearization) -> StructuredOperator | None:  # noqa: ARG002
         """Return the same operator along another linearisation of the trajectory, or None."""

@@ -11,7 +11,7 @@ import scipy.linalg
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
-from ._site_gram import ROWS_AT_A_TIME, left_vectors
+from ._site_gram import ROWS_AT_A_TIME, left_vectors, over_power_of_two
 from .base import StructuredOperator, check_linearization
 
 WORD = 8.0
@@ -247,10 +247,12 @@ def core_features(linearization: Linearization) -> FloatArray:
 
 
 def gram_norm(V: FloatArray) -> float:
-    """Return ``|V V*|_F``, a few rows at a time."""
-    small = V.T if V.shape[0] > V.shape[1] else V
+    """Return ``|V V*|_F``, a few rows at a time; infinite, or zero, where it leaves the range."""
+    scaled, exponent = over_power_of_two(V)
+    small = scaled.T if V.shape[0] > V.shape[1] else scaled
     total = 0.0
     for start in range(0, len(small), ROWS_AT_A_TIME):
         rows = small[start : start + ROWS_AT_A_TIME] @ small.T
         total += float(np.vdot(rows, rows))
-    return float(np.sqrt(total))
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(np.sqrt(total), 2 * exponent))

@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._threads import map_in_threads, n_threads
-from .._typing import FloatArray
+from .._typing import DTypeLike, FloatArray
+from .._validation import check_real
 from ..linearization import Linearization
 from ..results import Cost
 from . import _gramians, _product_costs
+from ._cut_core import rounding_error
+from ._single_precision import allows_single_precision
 from .base import StructuredOperator, check_linearization
 from .propagator import Propagator
 
@@ -114,7 +117,9 @@ class PropagatorGram(StructuredOperator):
         Parameters
         ----------
         quantity : str
-            ``"trace"``, ``"frobenius_norm"`` or ``"partial_trace"``.
+            ``"trace"``, ``"frobenius_norm"``, ``"partial_trace"``, or
+            ``"participation_ratio_bounds"`` with their width, whose flops count half where they
+            are in ``float32``.
         *arguments
             What the exact method is given: for the partial trace, the axes `over`. Without them
             the cost is that of the dearest.
@@ -129,6 +134,9 @@ class PropagatorGram(StructuredOperator):
                 return Cost(2.0 * gemms, 2.0 * matrices)
             case "frobenius_norm":
                 return Cost(5.0 * gemms, 2.0 * matrices)
+            case "participation_ratio_bounds":
+                single = allows_single_precision(self.linearization, *arguments)
+                return Cost((2.5 if single else 5.0) * gemms, 2.0 * matrices)
             case "partial_trace":
                 over = arguments[0] if arguments else ()
                 kept = [name for name in ("trial", "time", "unit") if name not in over]
@@ -150,6 +158,41 @@ class PropagatorGram(StructuredOperator):
         """Return ``||PP*||_F``."""
         squares = self._of_trials(_gramians.squared_frobenius_norm, range(self.dims[0]))
         return float(np.sqrt(sum(squares)))
+
+    def exact_participation_ratio_bounds(self, width: float) -> tuple[float, float] | None:
+        """Return bounds of ``(tr PP*)^2 / ||PP*||_F^2``: its closed form, and what rounding may do.
+
+        Parameters
+        ----------
+        width : float
+            Relative width that the bounds may have, from 0. In ``float32`` if that is enough.
+
+        Returns
+        -------
+        lower, upper : float
+            Rounding is allowed for by ``10 eps sqrt(N)`` of trace and squared norm, which is
+            measured (``benchmarks/rounding_of_cuts.py``) and not proved. None where they overflow.
+        """
+        width = check_real(width, "width", minimum=0)
+        found = None
+        if allows_single_precision(self.linearization, width):
+            found = self._ratio_bounds(self.linearization.astype(np.float32), np.float32)
+        return self._ratio_bounds(self.linearization, np.float64) if found is None else found
+
+    def _ratio_bounds(
+        self, linearization: Linearization, dtype: DTypeLike
+    ) -> tuple[float, float] | None:
+        def of_trial(trial: int) -> tuple[float, float]:
+            A = linearization.state_jacobians(slice(trial, trial + 1), max_memory=math.inf)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return _gramians.trace_and_squared_norm(A[0].astype(dtype, copy=False))
+
+        found = map_in_threads(of_trial, range(self.dims[0]))
+        total, squared = (sum(each) for each in zip(*found, strict=True))
+        if not math.isfinite(total) or not math.isfinite(squared):
+            return None
+        value, rounding = total / squared * total, rounding_error(dtype, self.dims[2])
+        return value * (1.0 - 3.0 * rounding), value * (1.0 + 3.0 * rounding)
 
     def exact_partial_trace(self, over: tuple[str, ...]) -> FloatArray:
         """Return the partial trace over the named axes.

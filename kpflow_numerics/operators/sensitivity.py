@@ -10,6 +10,7 @@ from ..linearization import Linearization
 from ..results import Cost
 from . import _product_costs
 from .base import StructuredOperator, check_linearization
+from .decoupled_sensitivity import DecoupledSensitivity
 
 if TYPE_CHECKING:
     from .tangent_kernel import TangentKernel
@@ -49,6 +50,10 @@ class Sensitivity(StructuredOperator):
         from .tangent_kernel import TangentKernel
 
         return TangentKernel(self.linearization)
+
+    def decoupled(self, n_groups: int | None = None) -> DecoupledSensitivity:
+        """Return the block diagonal of the sensitivities of groups of trials, each by default."""
+        return DecoupledSensitivity(self.linearization, n_groups)
 
     def _along(self, linearization: Linearization) -> Sensitivity:
         return Sensitivity(linearization)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from .._threads import map_in_threads, n_threads
-from .._typing import FloatArray
+from .._typing import DTypeLike, FloatArray
 from .._validation import check_real
 from ..cells.sites import WeightSites
 from ..linearization import Linearization
 from ..results import Cost
 from . import _cut_core, _kernel_seeds, _kernel_trace, _product_costs
+from ._cut_core import rounding_error
 from ._gramians import trial_jacobians
+from ._single_precision import allows_single_precision
 from ._site_terms import site_terms
 from .base import StructuredOperator, check_linearization
 from .sensitivity import Sensitivity
@@ -84,7 +88,7 @@ class TangentKernel(StructuredOperator):
         quantity : str
             ``"trace"``, or ``"trace_bounds"`` or ``"participation_ratio_bounds"`` with the
             relative width as an argument, whose cost is a guess: it depends on how smooth the
-            activity is, and on how few features carry it.
+            activity is, and on how few features carry it. Flops in ``float32`` count half.
         *arguments
             Of the closed form.
         """
@@ -101,7 +105,8 @@ class TangentKernel(StructuredOperator):
         blocks = n_trials * (n_steps**2 + 4.0 * n_steps) * float(n_state) ** 3
         if quantity == "trace":
             return Cost(blocks, matrices)
-        seeds = _kernel_seeds.expected_flops(sites, *arguments)
+        single = allows_single_precision(self.linearization, *arguments)
+        seeds = _kernel_seeds.expected_flops(sites, *arguments) * (0.5 if single else 1.0)
         return Cost(min(seeds, blocks), _kernel_seeds.memory_bytes(sites) * threads)
 
     def exact_trace(self) -> float:
@@ -140,13 +145,22 @@ class TangentKernel(StructuredOperator):
             what was cut. The truth is mostly much nearer to the lower.
         """
         width = check_real(width, "width", minimum=0)
+        if allows_single_precision(self.linearization, width):
+            rounding = rounding_error(np.float32, self.dims[2])
+            own = (width * (1.0 - rounding) - 2.0 * rounding) / (1.0 + rounding)
+            lower, upper = self._trace_bounds(own, np.float32)
+            if np.isfinite(upper):
+                return (1.0 - rounding) * lower, (1.0 + rounding) * upper
+        return self._trace_bounds(width, np.float64)
+
+    def _trace_bounds(self, width: float, dtype: DTypeLike) -> tuple[float, float]:
+        """Return bounds of the trace from scans in a precision."""
         terms = site_terms(self._sites)
 
         def of_trial(trial: int) -> tuple[float, float]:
             seeds = _kernel_seeds.unit_seeds(terms.of_trial(trial))
-            return _kernel_seeds.trace_bounds(
-                seeds, trial_jacobians(self.linearization, trial), width
-            )
+            A = trial_jacobians(self.linearization, trial).astype(dtype, copy=False)
+            return _kernel_seeds.trace_bounds(seeds, A, width)
 
         found = map_in_threads(of_trial, range(self.dims[0]))
         return sum(lower for lower, _ in found), sum(upper for _, upper in found)
@@ -171,6 +185,11 @@ class TangentKernel(StructuredOperator):
         """
         width = check_real(width, "width", minimum=0)
         trace = self.exact_trace_bounds(0.2 * width)
+        if self.dtype == np.float64 and allows_single_precision(self.linearization, width):
+            single = self.linearization.astype(np.float32)
+            lower, upper = _cut_core.participation_ratio_bounds(single, trace, width)
+            if upper - lower <= width * lower:
+                return lower, upper
         return _cut_core.participation_ratio_bounds(self.linearization, trace, width)
 
     def _participation_ratio_cost(self, width: float) -> Cost | None:
@@ -178,14 +197,18 @@ class TangentKernel(StructuredOperator):
         block = self.product_cost(_cut_core.COLUMNS)
         if trace is None or column is None or block is None:
             return None
-        cut = _cut_core.cut_to(self.linearization, 0.1 * width**0.5)
+        shares = _cut_core.core_shares(self.linearization)
+        n_columns = shares.n_parameters(float(shares.tolerances(0.1 * width**0.5)[0]))
+        single = self.dtype == np.float64 and allows_single_precision(self.linearization, width)
         # Squares are in float64, of a block's states or of its parameters beside it. A finer cut
-        # stands beside the one that it continues.
+        # stands beside the one that it continues, and so does a linearisation in float32.
         itemsize, parameters = self.dtype.itemsize, self.linearization.n_parameters
-        squares = max(8 * self.shape[0], (2 * itemsize + 8) * parameters)
-        columns = float(_cut_core.COLUMNS) * (squares + itemsize * parameters)
-        memory = block.memory_bytes + 2.0 * cut.memory_bytes + columns
-        flops = trace.flops + cut.n_parameters * column.flops
+        half = 0.5 if single else 1.0
+        squares = max(8 * self.shape[0], (2 * half * itemsize + 8) * parameters)
+        columns = float(_cut_core.COLUMNS) * (squares + half * itemsize * parameters)
+        kept = (3.0 if single else 2.0) * self.linearization.memory_bytes
+        memory = half * (block.memory_bytes + kept) + columns
+        flops = trace.flops + half * n_columns * column.flops
         return Cost(flops, max(trace.memory_bytes, memory))
 
     @property

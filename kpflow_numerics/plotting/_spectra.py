@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validation import InputError
-from ._axes import draw_legend, drawing_on, key_target, labelled_handles
+from ._axes import draw_legend, drawing_on, key_target, labelled_handles, plain_log_ticks
 from ._source import Source, read_record
 from .style import OPERATOR_COLOURS, OPERATOR_LABELS, OPERATOR_MARKERS
 
@@ -84,7 +84,7 @@ def spectra(
                 linewidth=0.8,
                 label=label if complete else f"{label} (incomplete)",
             )
-        axes.set_yscale("log")
+        plain_log_ticks(axes)
         axes.set_xlabel("Index of eigenvalue")
         axes.set_ylabel("Eigenvalue")
         longest = max(len(analysis.spectra[operator]) for operator in drawn)

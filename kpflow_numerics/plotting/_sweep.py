@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from .._typing import FloatArray
 from .._validation import InputError, InputTypeError, check_choice
+from ..analysis.activity_quantities import CENTRED_COSINE, COSINE, MODE_SHARE
 from ..analysis.median import MedianInterval, median_interval
 from ..store import SweepGrid
 from ._axes import draw_legend, drawing_on, key_target, labelled_handles, plain_log_ticks
@@ -39,6 +41,10 @@ _LABELS = {
     "lyapunov": "Lyapunov exponent {exponent}",
     "interference_cosines": "Cosine between gradients of\n{of_task} and {other_task}",
 }
+_LETTERS_OF_A_LABEL = 26
+_FROM_0_TO_1 = (COSINE, CENTRED_COSINE, MODE_SHARE)
+"""How quantities begin that are drawn on the whole of their range."""
+
 _SIGNED = "cosines"
 """How the names of variables end whose sign is the point: on a linear axis, with a line at 0."""
 
@@ -119,7 +125,7 @@ def quantity_label(name: str) -> str:
     """Return a quantity by the operators that it is of: what is measured of P is of ``P P*``."""
     what, of, operands = name.partition(" of ")
     parts = operands.split(", ")
-    if not of or not set(parts) <= {"K", "P", "NTK"}:
+    if not of or not set(parts) <= {"K", "P", "NTK", "core", "ones"}:
         return name
     return f"{what} of {' and '.join('P P*' if part == 'P' else part for part in parts)}"
 
@@ -130,6 +136,7 @@ def sweep(
     /,
     *,
     along: str,
+    control: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
     **places: Any,
 ) -> Axes:
@@ -144,6 +151,9 @@ def sweep(
         or ``"rank"``.
     along : str
         The axis of the sweep that is the horizontal one.
+    control : mapping, optional
+        Places that differ where the control of the quantity is, such as ``{"quantity": "share in
+        the leading modes of chance"}``; its medians are hollow, on dotted lines.
     ax : Axes, optional
         Where to draw; a new figure of a column's width by default.
     **places
@@ -170,6 +180,9 @@ def sweep(
     """
     grid = read_grid(source)
     lines, pooled = sweep_lines(grid, quantity, along, places)
+    controls: tuple[SweepLine, ...] = ()
+    if control is not None:
+        controls, _ = sweep_lines(grid, quantity, along, {**places, **control})
     medians = np.array([[point.median for point in line.points] for line in lines])
     if np.isnan(medians).all():
         raise InputError(f"No run of the sweep holds {quantity}.")
@@ -182,7 +195,11 @@ def sweep(
             beside = [positions + shift for shift in _shifts(len(lines))]
         for place, line in enumerate(lines):
             _draw_medians(axes, beside[place], line, place, joined=joined)
-        if quantity.endswith(_SIGNED):
+        for place, line in enumerate(controls):
+            _draw_control(axes, beside[place], line, place, joined=joined)
+        if str(places.get("quantity")).startswith(_FROM_0_TO_1):
+            axes.set_ylim(0.0, 1.0)
+        elif quantity.endswith(_SIGNED):
             axes.axhline(0.0, color=GREY, linewidth=0.6, zorder=0, gid="zero")
         elif finite.size and finite.min() > 0 and finite.max() > 8 * finite.min():
             plain_log_ticks(axes)
@@ -190,6 +207,9 @@ def sweep(
             _draw_intervals(axes, beside[place], line, place, joined=joined)
         axes.set_xlabel(along)
         axes.set_ylabel(_label(quantity, places))
+        if control is not None:
+            axes.plot([], [], color=GREY, marker=_MARKERS[0], fillstyle="none", linestyle=":",
+                      label=_control_label(control))  # fmt: skip
         handles = labelled_handles([axes])
         if handles:
             draw_legend(key_target(ax, axes), handles, title=_key(lines, pooled))
@@ -270,6 +290,22 @@ def _draw_medians(
         ax.autoscale_view(scalex=False)
 
 
+def _draw_control(
+    ax: Axes, positions: FloatArray, line: SweepLine, place: int, *, joined: bool
+) -> None:
+    order = np.argsort(positions)
+    medians = np.array([point.median for point in line.points])[order]
+    ax.plot(positions[order], medians, color=PALETTE[place % MAX_LINES],
+            marker=_MARKERS[place % MAX_LINES], fillstyle="none", clip_on=False, gid="control",
+            linestyle=":" if joined else "", zorder=2)  # fmt: skip
+
+
+def _control_label(control: Mapping[str, Any]) -> str:
+    """Return what the control is of, without what it shares with the quantity."""
+    words = (quantity_label(str(value)) for value in control.values())
+    return f"control: {', '.join(word.partition(' of ')[2] or word for word in words)}"
+
+
 def _draw_intervals(
     ax: Axes, positions: FloatArray, line: SweepLine, place: int, *, joined: bool
 ) -> None:
@@ -310,7 +346,8 @@ def _label(quantity: str, places: dict[str, Any]) -> str:
     try:
         if "quantity" in words:
             named = quantity_label(str(words["quantity"]))
-            words["quantity"] = named[0].upper() + named[1:]
+            named = named[0].upper() + named[1:]
+            words["quantity"] = textwrap.fill(named, _LETTERS_OF_A_LABEL)
         label = _LABELS.get(quantity, quantity).format(**words)
     except KeyError:
         label = quantity

@@ -36,6 +36,8 @@ class KrylovSketch:
         Its product with a block ``(n, b)``.
     rng : Generator
         Source of the first block.
+    start : callable, optional
+        Makes a first block of so many columns in the place of products with normal vectors.
 
     Attributes
     ----------
@@ -51,8 +53,10 @@ class KrylovSketch:
         dtype: np.dtype[Any],
         apply: Callable[[FloatArray], FloatArray],
         rng: np.random.Generator,
+        start: Callable[[int], FloatArray] | None = None,
     ) -> None:
         self._apply, self._rng = apply, rng
+        self._start = self._random_images if start is None else start
         self.basis: FloatArray = np.empty((n, 0), dtype)
         self.images: FloatArray = np.empty((n, 0), dtype)
         self._quotient: FloatArray = np.empty((0, 0))
@@ -84,9 +88,7 @@ class KrylovSketch:
     def grow(self) -> None:
         """Add a block; `complete` says that there is nothing left to add."""
         if self._next is None:
-            shape = (len(self.basis), min(COLUMNS, len(self.basis)))
-            start = self._rng.standard_normal(shape).astype(self.basis.dtype, copy=False)
-            self._next = self._apply(start)
+            self._next = self._start(min(COLUMNS, len(self.basis)))
         with single_threaded_blas():
             new = orthonormalise(self._next, [self.basis])
         if new.shape[1] == 0:
@@ -102,6 +104,10 @@ class KrylovSketch:
         self.images = np.hstack([self.images, images])
         self._next = images
         self.complete = self.size == len(self.basis)
+
+    def _random_images(self, columns: int) -> FloatArray:
+        normal = self._rng.standard_normal((len(self.basis), columns))
+        return self._apply(normal.astype(self.basis.dtype, copy=False))
 
     def rest(self, Z: FloatArray, images: FloatArray) -> FloatArray:
         """Return ``(z* G' z, |G' z|^2)`` for each column of Z, whose images are known: a row each.

@@ -265,7 +265,7 @@ def _refined(
     k = start.shape[1]
     ritz = RitzSpan()
     fresh, worst = start, np.inf
-    for _ in range(_MOST_CORRECTIONS + 1):
+    for n_corrections in range(_MOST_CORRECTIONS + 1):
         ritz.append(fresh, view.apply(fresh))
         values, coefficients = ritz.leading(k)
         residuals = ritz.residuals(values, coefficients)
@@ -273,7 +273,8 @@ def _refined(
         norm = max(view.norm_estimate, float(np.max(np.abs(values))))
         before, worst = worst, float(np.max(norms))
         left = norms > tolerance * norm
-        if not left.any() or worst > _LEAST_GAIN * before:
+        idle = worst > _LEAST_GAIN * before or n_corrections == _MOST_CORRECTIONS
+        if idle or not left.any():
             break
         chosen = residuals if left.all() else residuals[:, left]
         fresh = inverse.directions(chosen, values[left])
@@ -281,7 +282,6 @@ def _refined(
             kept, images = ritz.combine(coefficients), ritz.combine_images(coefficients)
             ritz = RitzSpan()
             ritz.append(kept, images)
-            coefficients = np.eye(k)
         ritz.take_out_of(fresh)
     return Pairs(
         values.astype(view.dtype), orthonormalised(ritz.combine(coefficients)), norms, norm

@@ -180,13 +180,15 @@ def ratio_of_blocks(samples: FloatArray, largest: float) -> SampledTrace:
     SampledTrace
         Its error is that of the ratio to first order. Every block has a variance of its own, and
         the interval reaches as far as that of a mean with as many degrees of freedom as they have
-        together (Welch, Biometrika 34, 1947), to either side by the longer of the two reaches.
+        together (Welch, Biometrika 34, 1947), to either side by the longer of the two reaches, and
+        not below 1, which the ratio of nothing but zeros alone is.
     """
     count = len(samples)
     sums = samples.mean(axis=0).sum(axis=0)
     value = float(_ratio(sums))
     if value == 0:
         return SampledTrace(0.0, 0.0, 0.0, 0.0)
+    value = max(value, 1.0)
     relative = 2.0 * samples[..., 0] / sums[0] - samples[..., 1] / sums[1]
     variances = np.var(relative, axis=0, ddof=1) / count
     total = float(variances.sum())
@@ -196,7 +198,7 @@ def ratio_of_blocks(samples: FloatArray, largest: float) -> SampledTrace:
     error = value * math.sqrt(total)
     reach = max(interval_reach(1 + int(max(freedom, 1.0)))) * error
     value, lower, upper = (
-        min(max(end, 0.0), largest) for end in (value, value - reach, value + reach)
+        min(max(end, 1.0), largest) for end in (value, value - reach, value + reach)
     )
     return SampledTrace(value, lower, upper, error)
 

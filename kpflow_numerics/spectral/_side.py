@@ -58,14 +58,18 @@ def given_side(view: SpectralView) -> Side:
     return Side(view.n, view.apply, 1 if view.self_adjoint else 2)
 
 
-def smaller_side(view: SpectralView) -> Side:
-    """Return the side of ``L* L`` where a factor is known whose columns are much fewer."""
-    factor = view.factor
-    if factor is None or factor.shape[1] > _SMALLER * view.n:
-        return given_side(view)
-    known: CountedOperator = factor
+def factor_side(known: CountedOperator) -> Side:
+    """Return the side of ``L* L``, of a factor L."""
 
     def apply(X: FloatArray) -> FloatArray:
         return known.rmatmat(known.matmat(X))
 
     return Side(known.shape[1], apply, 2, known)
+
+
+def smaller_side(view: SpectralView) -> Side:
+    """Return the side of ``L* L`` where a factor is known whose columns are much fewer."""
+    factor = view.factor
+    if factor is None or factor.shape[1] > _SMALLER * view.n:
+        return given_side(view)
+    return factor_side(factor)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,47 +11,35 @@ import numpy as np
 from .._typing import RNGLike
 from .._validation import (
     InputError,
-    InputTypeError,
     check_choice,
     check_integer,
     check_rng,
 )
 from ..results import Cost, EigenResult, Estimate
-from ..testing import default_tolerance
-from ._any_scale import NO_SCALE, at_any_scale, in_units
-from ._bounded import DEFAULT_PAIRS, certain_bounds, check_positive
+from ._any_scale import NO_SCALE, at_any_scale
+from ._bounded import DEFAULT_PAIRS
+from ._bounded_rank import bounded_rank
 from ._budget import (
     CHEAP_FLOPS,
-    DENSE_SIZE,
     EXACT_FLOPS,
     LARGEST_DENSE_SIZE,
     ask_exact,
     check_max_memory,
     check_memory,
-    dense_memory,
 )
-from ._cheapest_way import PRODUCTS_OF_BOUNDS, SureWay, cheapest_within, price_of
-from ._sampled_ratio import SampledRatio
-from ._side import given_side, smaller_side
+from ._rank_within import matrix_or_bounds, participation_ratio_within, sure_ways
 from ._view import PRODUCT_COLUMNS, SpectralView
-from .brackets import rank_bracket
 from .eigenvalues import spectrum_of
 from .published_rank import PUBLISHED_RECIPES
-from .rank_recipes import RECIPES, WEIGHTINGS, rank_from_weights
+from .rank_recipes import QUANTITY, RECIPES, WEIGHTINGS, rank_from_weights
 from .sampled_rank import (
     CONFIDENCE,
     estimated_participation_ratio,
-    sampled_participation_ratio,
 )
 from .trace import DEFAULT_PRODUCTS, check_budget, check_rtol, known_estimate
 
 RANK_METHODS = ("auto", "exact", "dense", "gram", "bounds", "hutchinson", "hutch++")
 """What :func:`effective_rank` accepts as ``method``."""
-
-WIDE_BOUNDS = 0.1
-"""Where bounds are further apart than this share of the rank, sampling can narrow them."""
-
-_QUANTITY = "effective rank"
 
 
 def effective_rank(
@@ -207,7 +193,7 @@ def _effective_rank(
         max_size = check_integer(max_size, "max_size")
 
     def bounds() -> Estimate:
-        return _bounds(
+        return bounded_rank(
             view,
             recipe,
             weighting,
@@ -224,7 +210,7 @@ def _effective_rank(
     if sampled and recipe == "participation-ratio" and weighting == "eigenvalue":
         assert rtol is not None
         if view.positive_semidefinite:
-            ways = _sure_ways(
+            ways = sure_ways(
                 view,
                 rtol,
                 max_size,
@@ -235,13 +221,13 @@ def _effective_rank(
                 ),
                 bounds=bounds,
             )
-            return _within(view, rtol, limit, ways, generator, memory)
+            return participation_ratio_within(view, rtol, limit, ways, generator, memory)
     if method in ("auto", "exact"):
         found = _exact(view, recipe, weighting, memory, required=method == "exact")
         if found is not None:
             return found
     if method == "auto":
-        method = _cheapest(view, weighting, memory, max_size)
+        method = matrix_or_bounds(view, weighting, memory, max_size)
     if method == "bounds":
         return bounds()
     if method in ("hutchinson", "hutch++"):
@@ -268,7 +254,7 @@ def _whole_spectrum(
         0.0,
         spectrum.method,
         view.n_matvecs + spectrum.n_matvecs,
-        _QUANTITY,
+        QUANTITY,
         recipe,
         cost=spectrum.cost,
     )
@@ -294,12 +280,12 @@ def _exact(
     if recipe == "participation-ratio" and weighting == "eigenvalue":
         found = _participation_ratio(view, max_memory, required=required)
         if found is not None:
-            return known_estimate(found[0], "exact", view, _QUANTITY, found[1], recipe)
+            return known_estimate(found[0], "exact", view, QUANTITY, found[1], recipe)
     spectrum = view.ask_exact("eigenvalues", max_memory=max_memory, required=required)
     if spectrum is None:
         return None
     value = rank_from_weights(spectrum[0], recipe, weighting)
-    return known_estimate(value, "exact", view, _QUANTITY, spectrum[1], recipe)
+    return known_estimate(value, "exact", view, QUANTITY, spectrum[1], recipe)
 
 
 def _participation_ratio(
@@ -324,97 +310,6 @@ def _participation_ratio(
     if costs:
         cost = Cost(sum(each.flops for each in costs), max(each.memory_bytes for each in costs))
     return (float(total[0] / norm[0]) ** 2 if norm[0] > 0 else 0.0), cost
-
-
-def _cheapest(view: SpectralView, weighting: str, max_memory: float, max_size: int | None) -> str:
-    size = view.smaller_side
-    limit = DENSE_SIZE if max_size is None else max_size
-    # There are no bounds for other weights, nor for what may have negative eigenvalues.
-    bounded = weighting == "eigenvalue" and view.positive_semidefinite
-    if not bounded and max_size is None:
-        limit = LARGEST_DENSE_SIZE
-    if size <= limit and dense_memory(size, view.dtype) <= max_memory:
-        return "dense" if view.self_adjoint and size == view.n else "gram"
-    return "bounds"
-
-
-def _within(
-    view: SpectralView,
-    rtol: float,
-    limit: float,
-    ways: list[SureWay],
-    rng: np.random.Generator,
-    max_memory: float,
-) -> Estimate:
-    """Return a participation ratio within an accuracy, by the way that is cheapest."""
-    blocks = view.operator_blocks
-    side = given_side(view) if blocks > 1 else smaller_side(view)
-    column_bytes = float(side.n * view.dtype.itemsize)
-    block = 6.0 * PRODUCT_COLUMNS * view.n * view.dtype.itemsize
-    most_columns = int(min(max_memory - block, max_memory / 2) / (4.0 * column_bytes))
-    largest = float(view.smaller_side)
-    ratio = SampledRatio(side, blocks, view.dtype, largest, most_columns, rng)
-    least = ratio.first_probes * side.n_products
-    left = limit - view.n_matvecs
-    if ways and (left < least or most_columns < 0):
-        return min(ways, key=lambda way: way.flops).find()
-    if left < least:
-        raise InputError(
-            f"n_matvecs must be at least {view.n_matvecs + least} here, for an interval that "
-            f"holds; got {limit:.0f}."
-        )
-
-    def sample(most: float) -> Estimate:
-        found = ratio.run(rtol, min(left, most * side.n_products))
-        size = ratio.sketch.size
-        own = Cost(8.0 * side.n * size * (size + ratio.n_probes), block + 2.0 * size * column_bytes)
-        return Estimate(
-            value=found.value,
-            lower=found.lower,
-            upper=found.upper,
-            standard_error=found.standard_error,
-            method="sampled",
-            n_matvecs=view.n_matvecs,
-            quantity=_QUANTITY,
-            recipe="participation-ratio",
-            confidence=1.0 if ratio.sketch.complete else CONFIDENCE,
-            cost=view.whole_cost(own),
-        )
-
-    return cheapest_within(rtol, ways, sample, view.product_flops, ratio.first_probes)
-
-
-def _sure_ways(
-    view: SpectralView,
-    rtol: float,
-    max_size: int | None,
-    max_memory: float,
-    exact: Callable[[], Estimate],
-    spectrum: Callable[[str, int], Estimate],
-    bounds: Callable[[], Estimate],
-) -> list[SureWay]:
-    """Return the ways to a participation ratio that need no samples, with their prices."""
-    ways = []
-    column, size = view.product_flops, view.smaller_side
-    of_form = price_of(view, ("trace", "frobenius_norm"), max_memory)
-    if of_form is not None:
-        ways.append(SureWay(of_form, exact))
-    method = _cheapest(view, "eigenvalue", max_memory, max_size)
-    if method != "bounds":
-        flops = 0.0 if column is None else size * column + 9.0 * float(size) ** 3
-        most = LARGEST_DENSE_SIZE if max_size is None else max_size
-        ways.append(SureWay(flops, partial(spectrum, method, most)))
-    price = price_of(view, ("participation_ratio_bounds",), max_memory, 2.0 * rtol)
-    if price is None and column is not None:
-        of_trace = (
-            price_of(view, ("trace",), max_memory),
-            price_of(view, ("trace_bounds",), max_memory, rtol / 20),
-        )
-        known = [each for each in of_trace if each is not None]
-        price = min(known) + PRODUCTS_OF_BOUNDS * column if known else None
-    if price is not None:
-        ways.append(SureWay(price, bounds))
-    return ways
 
 
 def _sampled(
@@ -452,114 +347,8 @@ def _sampled(
         standard_error=found.standard_error,
         method=method,
         n_matvecs=view.n_matvecs,
-        quantity=_QUANTITY,
+        quantity=QUANTITY,
         recipe=recipe,
         confidence=CONFIDENCE if found.standard_error > 0 else 1.0,
         cost=view.whole_cost(Cost(4.0 * view.n * columns * n_matvecs, memory)),
-    )
-
-
-def _bounds(
-    view: SpectralView,
-    recipe: str,
-    weighting: str,
-    n_pairs: int,
-    known_pairs: EigenResult | None,
-    rtol: float | None,
-    n_matvecs: int,
-    n_samples: int,
-    rng: np.random.Generator,
-    max_memory: float,
-) -> Estimate:
-    if weighting != "eigenvalue":
-        raise InputError(
-            f'weighting={weighting!r} needs the whole spectrum: method="bounds" knows '
-            f'weighting="eigenvalue" only. This {view.name} has a smaller side of '
-            f"{view.smaller_side}; raise max_size for the whole spectrum."
-        )
-    check_positive(view, "the rank")
-    if recipe == "participation-ratio" and rtol is not None and known_pairs is None:
-        closed = view.ask_exact("participation_ratio_bounds", 2.0 * rtol, max_memory=max_memory)
-        if closed is not None:
-            (lower, upper), cost = closed
-            middle = (lower + upper) / 2
-            # Rounding may leave more than was asked for; eigenpairs would not help.
-            if upper - lower <= 2.0 * max(rtol, default_tolerance(view.dtype, view.n)) * middle:
-                return Estimate(
-                    middle, lower, upper, 0.0, "bounds", 0, _QUANTITY, recipe, cost=cost
-                )
-    rank_bound = view.smaller_side
-    if known_pairs is not None:
-        known_pairs = _checked_pairs(known_pairs, view, rank_bound)
-        n_pairs = len(known_pairs.values)
-
-    def bracket(total: float, pairs: EigenResult) -> tuple[float, float]:
-        return rank_bracket(
-            recipe, total, pairs.values, pairs.residual_norms, rank_bound, complete=pairs.complete
-        )
-
-    found = certain_bounds(
-        view,
-        bracket,
-        n_pairs=n_pairs,
-        known_pairs=known_pairs,
-        rtol=rtol,
-        n_matvecs=n_matvecs,
-        rng=rng,
-        max_memory=max_memory,
-    )
-    total, lower, upper = found.trace, found.lower, found.upper
-    wide = upper - lower > WIDE_BOUNDS * (lower + upper) / 2
-    if total.is_certified and wide and n_samples and recipe == "participation-ratio":
-        value, lower, upper, error = sampled_participation_ratio(
-            view.apply,
-            max(total.value, float(np.sum(found.pairs.values, dtype=np.float64))),
-            found.pairs,
-            (lower, upper),
-            n_samples,
-            rng,
-        )
-        return Estimate(
-            value,
-            lower,
-            upper,
-            error,
-            "bounds, rest sampled",
-            found.n_matvecs + view.n_matvecs,
-            _QUANTITY,
-            recipe,
-            confidence=CONFIDENCE,
-            cost=found.cost,
-        )
-    return Estimate(
-        value=(lower + upper) / 2,
-        lower=lower,
-        upper=upper,
-        standard_error=found.slope * total.standard_error,
-        method="bounds" if total.is_certified else f"bounds, trace by {total.method}",
-        n_matvecs=found.n_matvecs + view.n_matvecs,
-        quantity=_QUANTITY,
-        recipe=recipe,
-        confidence=total.confidence,
-        cost=found.cost,
-    )
-
-
-def _checked_pairs(pairs: EigenResult, view: SpectralView, rank_bound: int) -> EigenResult:
-    """Return pairs that can be this operator's; beyond the rank bound they tell nothing."""
-    if not isinstance(pairs, EigenResult):
-        raise InputTypeError(
-            f"known_pairs must be an EigenResult, from top_eigenpairs; got {type(pairs).__name__}."
-        )
-    if len(pairs.values) == 0 or pairs.vectors.shape[0] != view.n:
-        raise InputError(
-            f"known_pairs must hold eigenpairs of this {view.name}, with vectors of length "
-            f"{view.n}; got {pairs!r}."
-        )
-    pairs = in_units(pairs, -view.exponent, view.operator)
-    return dataclasses.replace(
-        pairs,
-        values=pairs.values[:rank_bound],
-        vectors=pairs.vectors[:, :rank_bound],
-        residual_norms=pairs.residual_norms[:rank_bound],
     )

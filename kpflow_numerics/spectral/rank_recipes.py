@@ -11,6 +11,9 @@ from .._typing import ArrayLike, FloatArray
 from .._validation import InputError, check_array, check_choice
 from ..testing import default_tolerance
 
+QUANTITY = "effective rank"
+"""What estimates of a rank call it."""
+
 VARIANCE_FRACTION = 0.95
 """Share of the sum that the leading weights of the variance recipes hold."""
 

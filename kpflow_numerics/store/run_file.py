@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -291,7 +292,7 @@ class RunFile:
             raise InputError(
                 f"{self.path} holds no evaluation batch: write_evaluation_batch first."
             )
-        return read_batch(self._h5)
+        return replace(read_batch(self._h5), loss_name=self.task.loss_name)
 
     @property
     def analyses(self) -> list[NetworkAnalysis]:

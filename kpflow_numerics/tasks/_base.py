@@ -70,7 +70,10 @@ class Task(ABC):
 
     @property
     def loss_name(self) -> str:
-        """The loss by which networks are trained on the task, a key of ``training.LOSSES``."""
+        """The loss by which networks are trained on the task, a key of ``training.LOSSES``.
+
+        Its batches carry the name.
+        """
         return "mean-squared-error"
 
     @property
@@ -119,7 +122,8 @@ class Task(ABC):
         generator = check_rng(rng)
         batch = self._random_trials(n_trials, generator)
         noise = generator.standard_normal(batch.inputs.shape)
-        return replace(batch, inputs=batch.inputs + self.noise_std * noise)
+        inputs = batch.inputs + self.noise_std * noise
+        return replace(batch, inputs=inputs, loss_name=self.loss_name)
 
     def evaluation_batch(self, n_trials: int) -> TrialBatch:
         """Return trials of fixed conditions without noise, for evaluation and analysis.
@@ -146,7 +150,8 @@ class Task(ABC):
         >>> MemoryPro().evaluation_batch(4).conditions["angle"].round(3)
         array([0.   , 1.571, 3.142, 4.712])
         """
-        return self._evaluation_trials(check_integer(n_trials, "n_trials"))
+        batch = self._evaluation_trials(check_integer(n_trials, "n_trials"))
+        return replace(batch, loss_name=self.loss_name)
 
     def accuracy(self, outputs: ArrayLike, batch: TrialBatch) -> float:
         """Return how well `outputs` solve the trials, from 0 to 1.

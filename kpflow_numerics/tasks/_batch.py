@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ class TrialBatch:
         The task of each trial, an index into `task_names`; zeros by default.
     task_names : sequence of str, optional
         The names of the tasks.
+    loss_name : str, optional
+        The loss that the trials' task names, as :attr:`Task.loss_name`; what is asked for a loss or
+        its derivative takes it. None where the trials are of no task.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class TrialBatch:
     conditions: Mapping[str, Array] = field(default_factory=dict)
     task_ids: IntArray = None  # type: ignore[assignment]
     task_names: tuple[str, ...] = ("task",)
+    loss_name: str | None = None
 
     def __post_init__(self) -> None:
         inputs = check_array(self.inputs, "inputs", ("B", "T", "I"))
@@ -75,6 +79,11 @@ class TrialBatch:
         object.__setattr__(self, "conditions", _check_conditions(self.conditions, n_trials))
         object.__setattr__(self, "task_ids", _check_ids(self.task_ids, n_trials, len(names)))
         object.__setattr__(self, "task_names", names)
+        if not isinstance(self.loss_name, str | None):
+            raise InputTypeError(
+                "loss_name must be the name of a loss, such as 'cross-entropy', or None; got "
+                f"{self.loss_name!r}."
+            )
 
     @property
     def n_trials(self) -> int:
@@ -113,7 +122,7 @@ class TrialBatch:
         Returns
         -------
         TrialBatch
-            Copies of the trials, with all of `task_names`.
+            Copies of the trials, with all of `task_names` and the same loss.
 
         Raises
         ------
@@ -129,13 +138,13 @@ class TrialBatch:
         array([4.712, 0.785])
         """
         rows = self._rows(trials)
-        return TrialBatch(
+        return replace(
+            self,
             inputs=self.inputs[rows],
             targets=self.targets[rows],
             mask=self.mask[rows],
             conditions={name: column[rows] for name, column in self.conditions.items()},
             task_ids=self.task_ids[rows],
-            task_names=self.task_names,
         )
 
     def astype(self, dtype: DTypeLike) -> TrialBatch:
@@ -153,13 +162,11 @@ class TrialBatch:
         dtype('float32')
         """
         dtype = check_dtype(dtype)
-        return TrialBatch(
+        return replace(
+            self,
             inputs=self.inputs.astype(dtype),
             targets=self.targets.astype(dtype),
             mask=self.mask.astype(dtype),
-            conditions=self.conditions,
-            task_ids=self.task_ids,
-            task_names=self.task_names,
         )
 
     def _rows(self, trials: Any) -> IntArray:

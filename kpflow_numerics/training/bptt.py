@@ -16,7 +16,7 @@ from ..readout import apply_readout, check_readout, pull_back_output_error, read
 from ..tasks import Task, TrialBatch
 from ..trajectory import Trajectory, simulate, simulate_keeping
 from .gradient_norm import gradient_norm
-from .losses import Loss, check_loss
+from .losses import Loss, check_loss, loss_of_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ def loss_and_gradient(
     batch : TrialBatch
         The trials.
     loss : Loss, optional
-        The loss; by default :class:`MeanSquaredError`, as a batch does not say its task.
+        The loss; by default that which the batch names, and :class:`MeanSquaredError` where it
+        names none.
     h0 : array_like, shape (N,) or (B, N), optional
         Initial state; zero by default.
 
@@ -89,7 +90,8 @@ def loss_and_gradient(
     Raises
     ------
     InputError
-        If a shape does not fit, anything is not finite, or the states overflow.
+        If a shape does not fit, anything is not finite, or the states overflow, or nothing tells
+        the loss of targets that are probabilities of classes.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -115,10 +117,8 @@ def loss_and_gradient(
     >>> found.params["weight_hh"].shape, found.readout["bias"].shape
     ((8, 8), (3,))
     """
-    checked_loss = check_loss(loss)
     trajectory, weights, trials = _checked(simulate_keeping, cell, params, readout, batch, h0)
-    checked_loss.check_targets(trials.targets, trials.mask)
-    return backpropagate(trajectory, weights, trials, checked_loss)
+    return backpropagate(trajectory, weights, trials, loss_of_batch(loss, trials))
 
 
 _BYTES_AT_A_TIME = 96 * 2**20

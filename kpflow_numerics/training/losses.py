@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .._typing import ArrayLike, FloatArray, Params, ParamsLike
 from .._validation import InputError, InputTypeError, check_array, check_choice
 from ..readout import apply_readout, check_readout, pull_back_output_error
-from ..tasks import Task
+from ..tasks import Task, TrialBatch
 from ..testing import default_tolerance
 from ..trajectory import Trajectory
 
@@ -133,14 +133,11 @@ class CrossEntropy(Loss):
 
     def check_targets(self, targets: FloatArray, mask: FloatArray) -> None:
         """Refuse targets that are no probabilities at a step that counts; see :class:`Loss`."""
-        counted = targets[mask > 0]
-        sums = counted.sum(axis=-1, dtype=np.float64)
-        tolerance = default_tolerance(targets.dtype, targets.shape[-1])
-        if counted.min() < 0 or np.abs(sums - 1.0).max() > tolerance:
+        fault = _probability_fault(targets, mask)
+        if fault is not None:
             raise InputError(
                 "targets of the cross-entropy must be probabilities, which are not negative and "
-                f"add up to 1 at every step; they go down to {counted.min():g} and add up to "
-                f"{sums.min():g} to {sums.max():g}. Use one-hot targets, or MeanSquaredError."
+                f"add up to 1 at every step; {fault}. Use one-hot targets, or MeanSquaredError."
             )
 
     def value_and_output_error(
@@ -187,13 +184,17 @@ def loss_of_task(task: Task) -> Loss:
     >>> loss_of_task(kpf.MemoryPro()), loss_of_task(kpf.Characters())
     (MeanSquaredError(), CrossEntropy())
     """
-    return LOSSES[check_choice(task.loss_name, f"the loss of task {task.name!r}", LOSSES)]()
+    return _loss_named(task.loss_name, f"the loss of task {task.name!r}")
+
+
+def _loss_named(name: str, what: str) -> Loss:
+    return LOSSES[check_choice(name, what, LOSSES)]()
 
 
 def output_error(
     trajectory: Trajectory,
     readout: ParamsLike,
-    targets: ArrayLike,
+    targets: ArrayLike | TrialBatch,
     *,
     mask: ArrayLike | None = None,
     loss: Loss | None = None,
@@ -206,12 +207,12 @@ def output_error(
         States, from :func:`kpflow_numerics.simulate`.
     readout : mapping of str to array_like
         ``weight (O, H)`` and ``bias (O,)``.
-    targets : array_like, shape (B, T, O)
-        Wanted outputs.
+    targets : TrialBatch, or array_like of shape (B, T, O)
+        The trials, with their wanted outputs, mask and loss; or the wanted outputs alone.
     mask : array_like, shape (B, T), optional
-        Non-negative weight of each step; one by default.
+        Non-negative weight of each step, beside an array; one by default.
     loss : Loss, optional
-        The loss; by default :class:`MeanSquaredError`.
+        The loss; by default that of the batch, and of an array :class:`MeanSquaredError`.
 
     Returns
     -------
@@ -221,7 +222,8 @@ def output_error(
     Raises
     ------
     InputError
-        If a shape does not fit, or anything is not finite, or no step has a positive weight.
+        If a shape does not fit, or anything is not finite, or no step has a positive weight, or
+        nothing tells the loss of targets that are probabilities of classes, which both take.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -231,12 +233,12 @@ def output_error(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import kpflow_numerics as kpf
+    >>> batch = kpf.MemoryPro(2, 1, 2).evaluation_batch(4)
     >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
-    >>> traj = kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3)))
-    >>> kpf.output_error(traj, kpf.init_readout(8, 1, rng=5), np.zeros((2, 5, 1))).shape
-    (2, 5, 1)
+    >>> traj = kpf.simulate(cell, cell.init_params(rng=3), batch.inputs)
+    >>> kpf.output_error(traj, kpf.init_readout(8, 3, rng=5), batch).shape
+    (4, 5, 3)
     """
     return _weights_and_output_error(trajectory, readout, targets, mask, loss)[1]
 
@@ -244,7 +246,7 @@ def output_error(
 def state_error(
     trajectory: Trajectory,
     readout: ParamsLike,
-    targets: ArrayLike,
+    targets: ArrayLike | TrialBatch,
     *,
     mask: ArrayLike | None = None,
     loss: Loss | None = None,
@@ -260,12 +262,12 @@ def state_error(
         States, from :func:`kpflow_numerics.simulate`.
     readout : mapping of str to array_like
         ``weight (O, H)`` and ``bias (O,)``.
-    targets : array_like, shape (B, T, O)
-        Wanted outputs.
+    targets : TrialBatch, or array_like of shape (B, T, O)
+        The trials, with their wanted outputs, mask and loss; or the wanted outputs alone.
     mask : array_like, shape (B, T), optional
-        Non-negative weight of each step; one by default.
+        Non-negative weight of each step, beside an array; one by default.
     loss : Loss, optional
-        The loss; by default :class:`MeanSquaredError`.
+        The loss; by default that of the batch, and of an array :class:`MeanSquaredError`.
     feedback : array_like, shape (O, H), optional
         Weights that carry the errors of the outputs back in place of the readout's, as feedback
         alignment does; the result is then no derivative of the loss.
@@ -278,7 +280,8 @@ def state_error(
     Raises
     ------
     InputError
-        If a shape does not fit, or anything is not finite, or no step has a positive weight.
+        If a shape does not fit, or anything is not finite, or no step has a positive weight, or
+        nothing tells the loss of targets that are probabilities of classes, which both take.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -288,13 +291,12 @@ def state_error(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import kpflow_numerics as kpf
-    >>> from kpflow_numerics.training import init_readout, state_error
+    >>> batch = kpf.MemoryPro(2, 1, 2).evaluation_batch(4)
     >>> cell = kpf.VanillaRNN(n_inputs=3, n_units=8)
-    >>> traj = kpf.simulate(cell, cell.init_params(rng=3), np.ones((2, 5, 3)))
-    >>> state_error(traj, init_readout(8, 1, rng=5), np.zeros((2, 5, 1))).shape
-    (2, 5, 8)
+    >>> traj = kpf.simulate(cell, cell.init_params(rng=3), batch.inputs)
+    >>> kpf.state_error(traj, kpf.init_readout(8, 3, rng=5), batch).shape
+    (4, 5, 8)
     """
     weights, error = _weights_and_output_error(trajectory, readout, targets, mask, loss)
     if feedback is not None:
@@ -306,7 +308,7 @@ def state_error(
 def _weights_and_output_error(
     trajectory: Trajectory,
     readout: ParamsLike,
-    targets: ArrayLike,
+    targets: ArrayLike | TrialBatch,
     mask: ArrayLike | None,
     loss: Loss | None,
 ) -> tuple[Params, FloatArray]:
@@ -315,32 +317,93 @@ def _weights_and_output_error(
             "trajectory must be a Trajectory, as kpf.simulate returns it; got "
             f"{type(trajectory).__name__}."
         )
-    dtype = trajectory.dtype
-    weights = check_readout(readout, trajectory.cell.n_units, dtype=dtype)
+    weights = check_readout(readout, trajectory.cell.n_units, dtype=trajectory.dtype)
     shape = (trajectory.n_trials, trajectory.n_steps, len(weights["weight"]))
-    wanted = check_array(targets, "targets", shape, dtype=dtype)
-    if mask is None:
-        mask = np.ones(shape[:2], dtype)
-    checked_mask = check_array(mask, "mask", shape[:2], dtype=dtype)
-    if checked_mask.min() < 0 or not checked_mask.any():
-        raise InputError(
-            "mask must be non-negative, with at least one positive entry; its entries are from "
-            f"{checked_mask.min():g} to {checked_mask.max():g}."
-        )
-    checked_loss = check_loss(loss)
-    checked_loss.check_targets(wanted, checked_mask)
+    wanted, weight, chosen = check_wanted(targets, mask, loss, shape, trajectory.dtype)
     outputs = apply_readout(weights, trajectory.hidden)
-    _, error = checked_loss.value_and_output_error(outputs, wanted, checked_mask)
+    _, error = chosen.value_and_output_error(outputs, wanted, weight)
     return weights, error
 
 
-def check_loss(loss: Loss | None, task: Task | None = None) -> Loss:
-    """Return `loss`, or for None that of the task, or without one the mean squared error."""
-    if loss is None:
-        return MeanSquaredError() if task is None else loss_of_task(task)
+def check_wanted(
+    targets: ArrayLike | TrialBatch,
+    mask: ArrayLike | None,
+    loss: Loss | None,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+) -> tuple[FloatArray, FloatArray, Loss]:
+    """Return targets of a shape ``(B, T, O)``, the mask and the loss, from arrays or a batch."""
+    name = None
+    if isinstance(targets, TrialBatch):
+        if mask is not None:
+            raise InputError(
+                "mask is that of the batch where targets are a batch: leave mask out, or make "
+                "another batch with dataclasses.replace(batch, mask=...)."
+            )
+        name, mask, targets = targets.loss_name, targets.mask, targets.targets
+    wanted = check_array(targets, "targets", shape, dtype=dtype)
+    weight = np.ones(shape[:2], dtype) if mask is None else mask
+    weight = check_array(weight, "mask", shape[:2], dtype=dtype)
+    if weight.min() < 0 or not weight.any():
+        raise InputError(
+            "mask must be non-negative, with at least one positive entry; its entries are from "
+            f"{weight.min():g} to {weight.max():g}."
+        )
+    return wanted, weight, loss_of_targets(loss, wanted, weight, name)
+
+
+def loss_of_targets(
+    loss: Loss | None, targets: FloatArray, mask: FloatArray, loss_name: str | None
+) -> Loss:
+    """Return the loss of checked arrays: the one given, or named, or the mean squared error.
+
+    Raises
+    ------
+    InputError
+        If the loss has no meaning for the targets, or the loss of probabilities is not told.
+    """
+    if loss is None and loss_name is None and _are_probabilities(targets, mask):
+        raise InputError(
+            f"targets are probabilities of {targets.shape[-1]} classes, such as one-hot codes, and "
+            "nothing tells their loss: give the task's own batch in the place of its targets, or "
+            "loss=CrossEntropy() or loss=MeanSquaredError()."
+        )
+    if loss is None and loss_name is not None:
+        loss = _loss_named(loss_name, "the loss_name of the batch")
+    chosen = MeanSquaredError() if loss is None else _check_given(loss)
+    chosen.check_targets(targets, mask)
+    return chosen
+
+
+def loss_of_batch(loss: Loss | None, batch: TrialBatch) -> Loss:
+    """Return the loss given, or that of the batch; see :func:`loss_of_targets`."""
+    return loss_of_targets(loss, batch.targets, batch.mask, batch.loss_name)
+
+
+def check_loss(loss: Loss | None, task: Task) -> Loss:
+    """Return the loss given, or that of the task."""
+    return loss_of_task(task) if loss is None else _check_given(loss)
+
+
+def _check_given(loss: Loss) -> Loss:
     if not isinstance(loss, Loss):
         raise InputTypeError(
             f"loss must be a loss of kpflow_numerics.training, such as MeanSquaredError(); got "
             f"{loss!r}."
         )
     return loss
+
+
+def _are_probabilities(targets: FloatArray, mask: FloatArray) -> bool:
+    """Whether targets could be those of a cross-entropy: of two classes or more at every step."""
+    return targets.shape[-1] > 1 and _probability_fault(targets, mask) is None
+
+
+def _probability_fault(targets: FloatArray, mask: FloatArray) -> str | None:
+    """Return what keeps the targets of the steps that count from being probabilities, if so."""
+    counted = targets[mask > 0]
+    sums = counted.sum(axis=-1, dtype=np.float64)
+    tolerance = default_tolerance(targets.dtype, targets.shape[-1])
+    if counted.min() >= 0 and np.abs(sums - 1.0).max() <= tolerance:
+        return None
+    return f"they go down to {counted.min():g} and add up to {sums.min():g} to {sums.max():g}"

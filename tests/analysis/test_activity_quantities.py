@@ -144,3 +144,24 @@ def test_shares_need_a_readout() -> None:
 
 def test_an_analysis_has_neither_unless_asked() -> None:
     assert not {"core-cosine", "self-reference"} & set(kpf.analysis.DEFAULT_QUANTITIES)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "mean-squared-error"])
+def test_the_error_is_that_of_the_loss_of_the_task(loss) -> None:
+    task = kpf.Characters("abcd" * 30, n_steps=5, loss=loss)
+    cell, batch = kpf.GRU(4, 6), task.evaluation_batch(3)
+    params, readout = cell.init_params(rng=81), kpf.init_readout(6, 4, rng=82)
+    lin = kpf.linearize(kpf.simulate(cell, params, batch.inputs))
+    shares = {}
+    for each in (kpf.CrossEntropy(), kpf.MeanSquaredError()):
+        error = kpf.state_error(lin.trajectory, readout, batch.targets, loss=each)
+        shares[each.name] = kpf.self_referential_bias(lin, error, rng=9).error
+    assert abs(shares["cross-entropy"] - shares["mean-squared-error"]) > 1e-4
+    # The task is told, or only its batch is given: both name the loss.
+    for given in ({"task": task}, {}):
+        analysis = kpf.analyze_network(
+            cell, params, batch, readout=readout, quantities=("self-reference",), recipes={},
+            spectra=(), rng=9, **given,
+        )  # fmt: skip
+        found = analysis.quantity(MODE_SHARE, "err").value
+        assert found == pytest.approx(shares[loss], rel=1e-12)

@@ -289,12 +289,14 @@ def test_bad_arguments_are_refused(options, error, match) -> None:
         analyze_network(case.cell, given.pop("params"), given.pop("batch"), **given)
 
 
-def test_loss_and_interference_are_those_of_the_task() -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["by the task", "by its batch"])
+def test_loss_and_interference_are_those_of_the_task(told: bool) -> None:
     task = kpf.Characters("abcd" * 30, n_steps=5)
     cell, batch = kpf.VanillaRNN(4, 6), task.evaluation_batch(3)
     params, readout = cell.init_params(rng=81), kpf.init_readout(6, 4, rng=82)
     analysis = analyze_network(
-        cell, params, batch, task=task, readout=readout, interference="conditions",
+        cell, params, batch, task=task if told else None, readout=readout,
+        interference="conditions",
         recipes={}, spectra=(), quantities=(),
     )  # fmt: skip
     expected = kpf.loss_and_gradient(cell, params, readout, batch, kpf.CrossEntropy())

@@ -193,3 +193,18 @@ def test_errors_and_repr() -> None:
         kpf.core_against_kernel(lin, max_products=2)
     with pytest.raises(MemoryLimitError, match="partial trace needs"):
         kpf.core_against_kernel(lin, max_memory=100)
+
+
+@pytest.mark.parametrize("exponent", [-500, -300, 300, 500])
+def test_cosines_are_right_at_any_scale(exponent: int) -> None:
+    # Units that are linear: the activity is that of small inputs times a power of two.
+    cell = kpf.LeakyRNN(3, 5, form="rate", activation="relu", bias=False)
+    inputs = np.random.default_rng(4).standard_normal((3, 4, 3))
+    plain, scaled = (
+        kpf.core_against_kernel(
+            kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ldexp(inputs, each)))
+        )
+        for each in (0, exponent)
+    )
+    for name in COSINES:
+        assert abs(getattr(scaled, name) - getattr(plain, name)) <= default_tolerance("float64", 60)

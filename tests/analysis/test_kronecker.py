@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kpflow_numerics as kpf
+from kpflow_numerics._validation import InputError
 from kpflow_numerics.operators import StructuredOperator, _schmidt
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, OWN_CASES, SITE_CASES, CellCase
@@ -189,3 +190,74 @@ def test_costs_count_the_products_and_the_method_comes_second() -> None:
     assert 2 * core.factor.product_cost(3).flops == core.product_cost(3).flops
     for site in kpf.ParameterOperator(lin).sites.values():
         assert 2 * site.factor.product_cost(3).flops == site.product_cost(3).flops
+
+
+# Powers of two of the activity: K has their squares, the Gram matrix of its blocks their fourths.
+ACTIVITIES = (-500, -300, 300, 500)
+
+
+def linear_kernel(exponent: int, dtype: str = "float64") -> kpf.Linearization:
+    """Return units that are linear in activity times a power of two, with gains that differ."""
+    cell = kpf.LeakyRNN(3, 5, form="rate", activation="relu", bias=False)
+    params = cell.init_params(rng=3, dtype=dtype)
+    inputs = np.random.default_rng(4).standard_normal((3, 4, 3)).astype(dtype)
+    lin = kpf.linearize(kpf.simulate(cell, params, np.ldexp(inputs, exponent)))
+    assert np.any(lin.weight_sites.gains == 0.0)
+    return lin
+
+
+def assert_scaled(
+    found: kpf.SchmidtResult, plain: kpf.SchmidtResult, power: int, factor: float = 100
+) -> None:
+    """Raise unless a result is another one times a power of two."""
+    tolerance = default_tolerance("float64", 60, factor=factor)
+    assert np.abs(np.ldexp(found.values, -power) - plain.values).max() <= (
+        tolerance * plain.values[0]
+    )
+    for name in ("weights", "rank", "distance", "unit_factor"):
+        assert np.abs(getattr(found, name) - getattr(plain, name)).max() <= tolerance, name
+    assert plain.rank > 1.01
+
+
+@pytest.mark.parametrize("exponent", ACTIVITIES)
+@pytest.mark.parametrize("operator", [kpf.ParameterOperator, kpf.KroneckerCore])
+def test_closed_forms_are_right_at_any_scale(operator: type, exponent: int) -> None:
+    plain, scaled = (operator(linear_kernel(each)) for each in (0, exponent))
+    found, wanted = (kpf.schmidt_decomposition(each, "exact") for each in (scaled, plain))
+    if operator is kpf.KroneckerCore:
+        assert (found.rank, found.distance) == (1.0, 0.0)
+        assert abs(np.ldexp(found.values[0], -2 * exponent) / wanted.values[0] - 1.0) <= 1e-12
+    else:
+        assert_scaled(found, wanted, 2 * exponent)
+
+
+@pytest.mark.parametrize("exponent", ACTIVITIES)
+def test_the_dense_way_is_right_at_any_scale(exponent: int) -> None:
+    plain, scaled = (kpf.TangentKernel(linear_kernel(each)) for each in (0, exponent))
+    found, wanted = (kpf.schmidt_decomposition(each) for each in (scaled, plain))
+    assert found.method == "dense"
+    assert_scaled(found, wanted, 2 * exponent)
+    assert abs(kpf.core_cosine(scaled).value - kpf.core_cosine(plain).value) <= 1e-12
+
+
+@pytest.mark.parametrize("exponent", [-60, 60])
+def test_kernels_that_leave_float32_are_right(exponent: int) -> None:
+    plain, scaled = (kpf.TangentKernel(linear_kernel(each, "float32")) for each in (0, exponent))
+    found, wanted = (kpf.schmidt_decomposition(each) for each in (scaled, plain))
+    eps = float(np.finfo(np.float32).eps) / float(np.finfo(np.float64).eps)
+    assert_scaled(found, wanted, 2 * exponent, factor=100 * eps)
+
+
+@pytest.mark.parametrize("exponent", [-530, 520])
+def test_values_beyond_float64_are_refused(exponent: int) -> None:
+    lin = linear_kernel(exponent)
+    with pytest.raises(InputError, match="Schmidt values of this K are about 1e.*scale inputs"):
+        kpf.schmidt_decomposition(kpf.ParameterOperator(lin))
+
+
+def test_a_closed_form_that_is_not_scaled_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = kpf.schmidt_decomposition(kpf.ParameterOperator(linear_kernel(0)))
+    K = kpf.ParameterOperator(linear_kernel(-500))
+    monkeypatch.setattr(_schmidt, "over_power_of_two", lambda array: (array, 0))
+    with pytest.raises(AssertionError):
+        assert_scaled(kpf.schmidt_decomposition(K), wanted, -1000)

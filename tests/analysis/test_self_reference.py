@@ -253,3 +253,20 @@ def test_arguments_and_repr() -> None:
     nothing = kpf.linearize(kpf.simulate(silent, silent.init_params(rng=5), np.zeros((2, 3, 2))))
     with pytest.raises(InputError, match="which is 0 here"):
         kpf.self_referential_bias(nothing, np.ones((2, 3, 4)))
+
+
+@pytest.mark.parametrize("exponent", [-500, 500])
+def test_shares_are_right_at_any_scale(exponent: int) -> None:
+    cell = kpf.LeakyRNN(3, 5, form="rate", activation="relu", bias=False)
+    inputs = np.random.default_rng(4).standard_normal((3, 4, 3))
+    error = np.random.default_rng(81).standard_normal((3, 4, 5))
+    plain, scaled = (
+        kpf.self_referential_bias(
+            kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), np.ldexp(inputs, each))),
+            error, n_modes=2, n_random=N_RANDOM, rng=83,
+        )
+        for each in (0, exponent)
+    )  # fmt: skip
+    for name in ("share", "without_bottleneck", "error", "mode_share"):
+        assert abs(getattr(scaled, name) - getattr(plain, name)) <= default_tolerance("float64", 60)
+    assert abs(scaled.random_errors.value - plain.random_errors.value) <= 1e-12

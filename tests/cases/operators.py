@@ -228,6 +228,31 @@ def _momentum_oracle(dense: DenseNetwork) -> np.ndarray:
     return np.concatenate([c * (dense.S @ dense.S.T) for c in (0.36, 0.6, 1.0)], axis=1)
 
 
+def _decoupled(dense: DenseNetwork, n_groups: int) -> np.ndarray:
+    """Return the rows of S of each group of trials beside those of the others."""
+    n_trials, size = len(dense.states), dense.states[0].size
+    matrix = np.zeros((dense.states.size, n_groups, dense.S.shape[1]))
+    for group in range(n_groups):
+        first, end = (n_trials * each // n_groups for each in (group, group + 1))
+        rows = slice(first * size, end * size)
+        matrix[rows, group] = dense.S[rows]
+    return matrix.reshape(dense.states.size, -1)
+
+
+DECOUPLED_CASES: tuple[OperatorCase, ...] = (
+    OperatorCase(
+        "S, trials apart",
+        kpf.DecoupledSensitivity,
+        lambda dense: _decoupled(dense, len(dense.states)),
+    ),
+    OperatorCase(
+        "S, one group",
+        partial(kpf.DecoupledSensitivity, n_groups=1),
+        lambda dense: dense.S,
+    ),
+)
+"""The sensitivity with parameters of its own for groups of trials."""
+
 RULE_CASES: tuple[OperatorCase, ...] = (
     OperatorCase(
         "P K P_2*",
@@ -296,7 +321,7 @@ OUTPUT_CASES: tuple[OperatorCase, ...] = (
 )
 """Derivatives of the outputs, by the cell's parameters and by all."""
 
-ALL_CASES = OPERATOR_CASES + RULE_CASES + OUTPUT_CASES
+ALL_CASES = OPERATOR_CASES + DECOUPLED_CASES + RULE_CASES + OUTPUT_CASES
 
 SELF_ADJOINT = (
     "K", "K-mean", "PP*", "NTK", "Gauss-Newton", "S M S*", "C NTK C*", "C NTK C* + F F*",

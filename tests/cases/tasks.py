@@ -55,6 +55,7 @@ def assert_batches_equal(left, right):
         assert a.shape == b.shape, name
         assert a.tobytes() == b.tobytes(), name
     assert left.task_names == right.task_names
+    assert left.loss_name == right.loss_name
     assert list(left.conditions) == list(right.conditions)
     for name, column in left.conditions.items():
         assert column.tobytes() == right.conditions[name].tobytes(), name

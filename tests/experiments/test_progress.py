@@ -20,14 +20,15 @@ def test_a_terminal_gets_bars_and_a_file_gets_lines() -> None:
     assert isinstance(progress_for(io.StringIO()), LogLines)
 
 
-def test_lines_come_every_tenth() -> None:
+def test_lines_come_at_the_beginning_and_every_tenth() -> None:
     stream = io.StringIO()
     with LogLines(stream).stage("training", 1000) as stage:
         for _ in range(1000):
             stage.advance(note="loss 1e-3")
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 10
-    assert lines[0].startswith("training: 100/1000 after")
+    assert len(lines) == 11
+    assert lines[0] == "training: 0/1000"
+    assert lines[1].startswith("training: 100/1000 after")
     assert lines[-1].endswith("loss 1e-3")
     assert "\r" not in stream.getvalue()
 
@@ -37,7 +38,26 @@ def test_a_resumed_stage_counts_on() -> None:
     with LogLines(stream).stage("training", 10, done=8) as stage:
         stage.advance()
         stage.advance()
-    assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["9/10", "10/10"]
+    assert [line.split()[1] for line in stream.getvalue().splitlines()] == [
+        "8/10",
+        "9/10",
+        "10/10",
+    ]
+
+
+def test_a_slow_stage_gives_one_early_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1000, 2))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
+    stream = io.StringIO()
+    with LogLines(stream).stage("training", 100) as stage:
+        for _ in range(9):
+            stage.advance(note="loss 2e-1")
+        assert stream.getvalue().splitlines() == [
+            "training: 0/100",
+            "training: 2/100 after 4.0 s  loss 2e-1",
+        ]
+        stage.advance()
+    assert stream.getvalue().splitlines()[2].startswith("training: 10/100")
 
 
 def test_bars_show_the_note_and_lines_stay() -> None:

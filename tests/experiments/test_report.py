@@ -250,16 +250,16 @@ def test_signs_stand_before_the_figures_with_their_numbers() -> None:
     course = ((0, estimate(1.25)), (40, estimate(1.75)))
     lacking = estimate(float("nan"), float("nan"), float("nan"))
     run.signs = (
-        FailureSign("K of low rank", estimate(1.75), 2.0, "below", "largest K", course),
+        FailureSign("K of low rank", estimate(1.75), 2.0, "below", "largest K; bad", course),
         FailureSign("forgotten", estimate(0.5), 0.125, "below", HOSTILE, course),
         FailureSign("tasks", lacking, 0.5, "above", "mean cosine", reason="one task"),
     )
     document = Document(report_html(run))
     assert document.faults == []
-    assert "K of low rank raised 1.75 1.75 1.75 below 2 Largest K." in document.text
+    assert "K of low rank raised 1.75 1.75 1.75 below 2 Largest K; bad." in document.text
     assert "forgotten not raised 0.5" in document.text
     assert "tasks not known – – – above 0.5 Mean cosine. Not known: one task." in document.text
-    assert "K of low rank: raised, 1.75, threshold 2." in document.text
+    assert "K of low rank: raised, 1.75, threshold 2. Measured: largest K." in document.text
     assert "Signs of trouble 1 of 2 raised" in document.text
     assert "Signs of trouble: K of low rank (1.75, threshold 2)." in document.text
     order = [document.text.rindex(word) for word in ("A sign is raised", "Spectra", "Provenance")]
@@ -454,7 +454,8 @@ def test_no_line_ends_within_a_number_or_a_product_of_operators() -> None:
     assert whole("at iteration 30, at 1.5e-05") == (
         'at iteration\xa030, at <span class="whole">1.5e-05</span>'
     )
-    assert whole("tr(A B) / (|A| |B|)") == "tr(A\xa0B) / (|A|\xa0|B|)"
+    formula = "tr(A B) / (|A| |B|)"
+    assert whole(formula) == f'<span class="whole">{formula}</span>'
     assert whole("a < b & 2 of 3") == "a &lt; b &amp; 2 of 3"
     assert element("p", Markup("5 %"), "5 %") == "<p>5 %5\xa0%</p>"
     assert element("p", "x", title="1e-05 of 5 %") == '<p title="1e-05 of 5 %">x</p>'
@@ -481,3 +482,15 @@ def test_only_running_text_and_a_few_words_may_take_several_lines() -> None:
     text = page_of("t", drawn)
     assert "td, .whole { white-space: nowrap; }" in text
     assert "td.text, td.words { white-space: normal; }" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (float("nan"), "–"), (0.0, "0"), (54.6234, "54.62"), (9999.4, "9999"),
+        (59_123.4, "59,120"), (-1_234_567.0, "-1,235,000"), (1.2345e7, "1.234e+07"),
+        (1.1e-5, "1.1e-05"), (float("inf"), "inf"),
+    ],
+)  # fmt: skip
+def test_numbers_have_four_digits_and_are_written_in_full(value: float, text: str) -> None:
+    assert number(value) == text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 from kpflow_numerics.kernels import products
 from kpflow_numerics.kernels.products import VECTOR_BYTES, WIDE, multiply
@@ -91,6 +94,14 @@ def test_infinities_and_nan_stay_in_their_rows_and_columns(dtype) -> None:
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_another_order_is_refused(place: int) -> None:
+    factors = [np.ones((6, 20)), np.ones((20, 40))]
+    factors[place] = np.asfortranarray(factors[place])
+    with pytest.raises(TypingError, match="multiply takes C-ordered arrays of one dtype"):
+        multiply(factors[0], False, factors[1], np.empty((6, 40)))
+
+
 def without_last_rows(left, is_transposed, right, out):
     whole = len(out) // products.LEAST_ROWS * products.LEAST_ROWS
     multiply(
@@ -148,6 +159,24 @@ def test_tiles_fit_the_registers(features: str, expected: tuple[int, int]) -> No
     n_bytes, n_vectors = expected
     n_registers = 32 if n_bytes == 64 else 16
     assert (products.MOST_ROWS + 1) * n_vectors + 1 <= n_registers
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "expected"),
+    [("generic", None, (16, 2)), ("haswell", "+avx,+avx2,+fma", (32, 2))],
+)
+def test_tiles_are_those_of_the_processor_that_numba_compiles_for(
+    name: str, features: str | None, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CPU_NAME", name)
+    monkeypatch.delenv("NUMBA_CPU_FEATURES", raising=False)
+    if features is not None:
+        monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
+    code = "from kpflow_numerics.kernels.products import *; print(VECTOR_BYTES, WIDE)"
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert output.split() == [str(each) for each in expected]
 
 
 @pytest.mark.parametrize(

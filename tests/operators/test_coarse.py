@@ -118,3 +118,15 @@ def test_eigenpairs_are_refined_from_the_coarse_operator(case: CellCase, kind: s
     residuals = gram @ result.vectors - result.vectors * result.values
     assert np.linalg.norm(residuals, axis=0).max() <= 1.001e-8 * norm
     assert_eigenpairs(operator, top_eigenpairs(operator, k, rng=7), k=k)
+
+
+@pytest.mark.parametrize("size", [1e-60, 1e60])
+def test_activity_beyond_float32_takes_the_operator_itself(size: float) -> None:
+    cell = kpf.LeakyRNN(3, 5, form="current", activation="relu", bias=False)
+    inputs = size * np.random.default_rng(4).standard_normal((4, 6, 3))
+    NTK = kpf.TangentKernel(kpf.linearize(kpf.simulate(cell, cell.init_params(rng=3), inputs)))
+    result = top_eigenpairs(NTK, 3, method="lanczos", tolerance=1e-8, rng=7)
+    assert result.method == "lanczos"
+    assert result.complete
+    exact = top_eigenpairs(NTK, 3, method="dense").values
+    np.testing.assert_allclose(result.values, exact, rtol=1e-8)

@@ -544,6 +544,19 @@ def test_exact_is_not_refused_for_its_flops_where_it_is_asked_for():
     assert effective_rank(dear).method == "dense"
 
 
+def test_closed_bounds_are_not_refused_for_their_flops_where_an_accuracy_is_asked_for():
+    class Dear(Operator):
+        def exact_cost(self, quantity, *arguments):
+            return Cost(1e15, 8.0)
+
+        def exact_participation_ratio_bounds(self, width):
+            return 5.0 - width, 5.0 + width
+
+    dear = Dear(np.eye(5), self_adjoint=True, positive_semidefinite=True)
+    found = effective_rank(dear, method="bounds", rtol=1e-3)
+    assert (found.lower, found.upper, found.n_matvecs) == (5.0 - 2e-3, 5.0 + 2e-3, 0)
+
+
 def test_a_large_matrix_of_unknown_sign_is_taken_apart():
     weights = np.linspace(1.0, 2.0, 2100)
     found = effective_rank(sparse.diags_array(weights), self_adjoint=True)

@@ -14,6 +14,7 @@ from kpflow_numerics.spectral._sampled_ratio import SampledRatio, is_narrow, rat
 from kpflow_numerics.spectral._side import given_side
 from kpflow_numerics.spectral._view import SpectralView
 from kpflow_numerics.spectral.estimators.forms import random_signs
+from kpflow_numerics.spectral.estimators.sampled import interval_reach
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.spectra import Operator, with_eigenvalues
 
@@ -206,6 +207,36 @@ def test_the_operators_of_a_network(cell):
         found = effective_rank(op, rtol=0.05, max_size=10, rng=7)
         assert found.upper - found.lower <= 0.1 * found.value * (1 + 1e-9)
         assert abs(found.value - truth) <= 0.1 * truth
+
+
+@pytest.mark.parametrize(("copies", "certain"), [(7, True), (20, False)])
+def test_a_sketch_that_lacks_copies_of_an_eigenvalue_is_no_certainty(copies, certain):
+    op = Priced(np.diag(np.r_[np.ones(copies), np.zeros(350)]), 1e9)
+    found = effective_rank(op, rtol=0.03, max_size=10, rng=14)
+    assert found.method == "sampled"
+    assert found.is_certified == certain
+
+
+def test_a_closed_form_beyond_the_memory_is_no_way():
+    op = Priced(with_eigenvalues(SPECTRA["slow"]), 1e9, 1.0)
+    op.exact_cost = lambda *_: Cost(0.5, 2.0**40)
+    assert effective_rank(op, rtol=0.1, max_size=10).method == "sampled"
+
+
+@pytest.mark.parametrize(("n_varying", "freedom"), [(1, 3), (2, 6)])
+def test_few_blocks_that_vary_leave_few_degrees_of_freedom(n_varying, freedom):
+    samples = np.ones((4, 5, 2))
+    samples[:, :n_varying, 0] += np.array([[0.1], [0.2], [-0.1], [-0.2]])
+    found = ratio_of_blocks(samples, 9.0)
+    reach = (found.upper - found.value) / found.standard_error
+    assert reach == pytest.approx(max(interval_reach(1 + freedom)))
+
+
+def test_ratio_of_blocks_is_at_least_one():
+    samples = np.zeros((4, 5, 2))
+    samples[:, 0, :] = [[0.1, 0.4], [0.3, 0.9], [0.2, 0.5], [0.2, 0.6]]
+    found = ratio_of_blocks(samples, 9.0)
+    assert found.lower == found.value == 1.0
 
 
 def test_ratio_of_blocks_of_nothing_is_zero():

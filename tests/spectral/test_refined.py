@@ -256,10 +256,15 @@ class TestCertificateInSinglePrecision:
     def test_a_missing_copy_is_never_called_complete(self, seed):
         assert self.certify(np.r_[0:3, 4:11], repeated_stimuli(seed), seed) is None
 
-    @pytest.mark.parametrize("gap", [0.0, 1e-6, 1e-5])
-    def test_a_gap_that_float32_does_not_resolve_decides_nothing(self, gap):
+    @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+    @pytest.mark.parametrize("gap", [0.0, 1e-6, 1e-5, 1e-4])
+    def test_a_gap_that_float32_does_not_resolve_decides_nothing(self, gap, size):
         values = np.r_[np.linspace(2, 1, 6), 1 - gap, np.linspace(0.5, 0, 60)]
-        assert self.certify(np.arange(6), with_eigenvalues(values)) is None
+        assert self.certify(np.arange(6), with_eigenvalues(size * values)) is None
+
+    def test_what_so_few_products_do_not_resolve_decides_nothing(self):
+        matrix = np.diag(np.r_[np.linspace(2, 1, 6), np.linspace(0.9995, 0, 800)])
+        assert self.certify(np.arange(6), matrix) is None
 
     def test_all_pairs_leave_nothing_to_look_at(self):
         assert self.certify(np.arange(150)) is None

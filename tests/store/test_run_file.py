@@ -200,6 +200,7 @@ def test_a_batch_with_awkward_conditions(path):
         },
         task_ids=np.array([1, 0, 1]),
         task_names=("a", "b"),
+        loss_name=TASK.loss_name,
     )
     with create(path) as file:
         file.write_evaluation_batch(batch)

@@ -21,6 +21,7 @@ def test_defaults():
     np.testing.assert_array_equal(batch.task_ids, np.zeros(5, dtype=np.int64))
     assert batch.task_names == ("task",)
     assert batch.conditions == {}
+    assert batch.loss_name is None
     with pytest.raises(FrozenInstanceError):
         batch.inputs = INPUTS
 
@@ -155,6 +156,7 @@ def test_astype():
         ({"task_names": (1,)}, InputTypeError, "task_names must be a sequence of strings"),
         ({"task_names": ()}, InputError, "task_names must name at least one task"),
         ({"task_names": 3}, InputTypeError, "task_names must be a sequence of strings; got 3"),
+        ({"loss_name": 3}, InputTypeError, "loss_name must be the name of a loss.*or None; got 3"),
     ],
 )
 def test_what_a_batch_refuses(arguments, error, message):

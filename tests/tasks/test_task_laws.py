@@ -321,6 +321,13 @@ def test_a_trial_of_the_smallest_size(name):
 
 
 @every_task
+def test_batches_name_the_loss_of_their_task(task):
+    for batch in (task.sample(3, rng=313), task.evaluation_batch(3)):
+        for part in (batch, batch.select([1]), batch.astype("float32")):
+            assert part.loss_name == task.loss_name
+
+
+@every_task
 def test_the_loss_is_one_that_training_has(task):
     loss_of_task(task).check_targets(
         *[getattr(task.evaluation_batch(5), key) for key in ("targets", "mask")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from kpflow_numerics import MemoryPro, VanillaRNN, fit, simulate
+from kpflow_numerics import MemoryPro, VanillaRNN, fit, simulate, validate
 from kpflow_numerics._validation import InputError
-from kpflow_numerics.tasks import Characters
+from kpflow_numerics.tasks import Characters, TrialBatch
 from kpflow_numerics.testing import default_tolerance, taylor_test
 from kpflow_numerics.training import (
     LOSSES,
@@ -18,6 +20,7 @@ from kpflow_numerics.training import (
     init_readout,
     loss_and_gradient,
     loss_of_task,
+    output_error,
     state_error,
 )
 
@@ -256,3 +259,95 @@ def test_a_task_that_names_no_loss_is_refused():
 
     with pytest.raises(InputError, match="loss of task 'memory-pro' must be one of.*hinge"):
         loss_of_task(Odd())
+
+
+def characters(loss="cross-entropy"):
+    """Return the network, the trajectory and a batch of a task of one-hot targets."""
+    task = Characters("abcd" * 30, n_steps=5, loss=loss)
+    cell = VanillaRNN(n_inputs=4, n_units=6)
+    params, readout = cell.init_params(rng=34), init_readout(6, 4, rng=35)
+    batch = task.evaluation_batch(B)
+    return cell, params, readout, batch, simulate(cell, params, batch.inputs)
+
+
+@pytest.mark.parametrize("call", [state_error, output_error])
+@pytest.mark.parametrize("name", LOSSES)
+def test_errors_are_of_the_loss_that_the_batch_names(call, name):
+    _, _, readout, batch, trajectory = characters(name)
+    mask = np.arange(1.0, 1 + B * T).reshape(B, T)
+    wanted = call(trajectory, readout, batch.targets, mask=mask, loss=LOSSES[name]())
+    np.testing.assert_array_equal(call(trajectory, readout, replace(batch, mask=mask)), wanted)
+    other = next(loss() for key, loss in LOSSES.items() if key != name)
+    told = call(trajectory, readout, batch, loss=other)
+    np.testing.assert_array_equal(
+        told, call(trajectory, readout, batch.targets, mask=batch.mask, loss=other)
+    )
+    assert np.abs(told - call(trajectory, readout, batch)).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_is_of_the_loss_that_the_batch_names(name):
+    cell, params, readout, batch, _ = characters(name)
+    found = loss_and_gradient(cell, params, readout, batch)
+    wanted = loss_and_gradient(
+        cell, params, readout, replace(batch, loss_name=None), LOSSES[name]()
+    )
+    assert (found.loss, found.norm) == (wanted.loss, wanted.norm)
+
+
+def silent_doors():
+    """Calls of batches or targets whose loss nothing tells."""
+    cell, params, readout, batch, trajectory = characters()
+    bare = TrialBatch(batch.inputs, batch.targets)
+    return {
+        "gradient": lambda **loss: loss_and_gradient(cell, params, readout, bare, **loss),
+        "state error": lambda **loss: state_error(trajectory, readout, bare, **loss),
+        "output error": lambda **loss: output_error(trajectory, readout, batch.targets, **loss),
+        "validate": lambda **loss: validate(
+            trajectory, targets=batch.targets, readout=readout, **loss
+        ),
+    }
+
+
+@pytest.mark.parametrize("door", silent_doors())
+def test_the_loss_of_classes_is_never_guessed(door):
+    call = silent_doors()[door]
+    with pytest.raises(InputError, match="probabilities of 4 classes.*give the task's own batch"):
+        call()
+    call(loss=CrossEntropy())
+    call(loss=MeanSquaredError())
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        pytest.param(np.ones((B, T, 1)), id="one channel"),
+        pytest.param(np.full((B, T, O), 0.4), id="other sums"),
+        pytest.param(np.tile([1.5, -0.5], (B, T, 1)), id="negative"),
+    ],
+)
+def test_what_no_cross_entropy_takes_has_a_squared_error(targets):
+    trajectory, _ = network()
+    readout = init_readout(4, targets.shape[-1], rng=25)
+    np.testing.assert_array_equal(
+        state_error(trajectory, readout, targets),
+        state_error(trajectory, readout, targets, loss=MeanSquaredError()),
+    )
+
+
+def test_a_batch_has_its_own_mask_and_a_known_loss():
+    _, _, readout, batch, trajectory = characters()
+    with pytest.raises(InputError, match="mask is that of the batch where targets are a batch"):
+        state_error(trajectory, readout, batch, mask=batch.mask)
+    with pytest.raises(InputError, match="loss_name of the batch must be one of.*hinge"):
+        state_error(trajectory, readout, replace(batch, loss_name="hinge"))
+
+
+def test_validation_takes_the_loss_of_the_batch():
+    _, _, readout, batch, trajectory = characters()
+    by_batch = validate(trajectory, targets=batch, readout=readout, rng=37)
+    told = validate(
+        trajectory, targets=batch.targets, mask=batch.mask, readout=readout, rng=37,
+        loss=CrossEntropy(),
+    )  # fmt: skip
+    assert by_batch == told

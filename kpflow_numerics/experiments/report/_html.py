@@ -22,12 +22,12 @@ nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 0.75rem 0
   list-style: none; font-size: 0.9rem; max-width: none; }
 nav a { color: #0b5394; }
 .facts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr));
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
   gap: 0.75rem; margin: 1rem 0; padding: 0;
 }
 .facts div { border: 1px solid #d0d0d0; border-radius: 6px; padding: 0.5rem 0.75rem; }
 .facts dt { font-size: 0.8rem; color: #595959; }
-.facts dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.facts dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
 .facts small { display: block; font-size: 0.8rem; color: #595959; line-height: 1.3; }
 .figures {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr));
@@ -83,18 +83,17 @@ def escape(text: object) -> Markup:
 
 _SPACE_WITHIN = re.compile(
     r"(?<=\d) (?=%)|(?<=\biteration) (?=\d)|(?<=\bP) (?=P\*|K P\*)|(?<=\bP K) (?=P\*)"
-    r"|(?<=tr\(A) (?=B\))|(?<=\|A\|) (?=\|B\|)"
 )
-_EXPONENT = re.compile(r"\d[\d.,]*e[+-]\d+")
+_UNBROKEN = re.compile(r"\d[\d.,]*e[+-]\d+|tr\(A B\) / \(\|A\| \|B\|\)")
 
 
 def whole(text: object) -> Markup:
     """Return text as HTML in which no line ends within a number, or within a product of operators.
 
-    Browsers take the minus of ``1e-05`` for a hyphen, and would end a line there.
+    Browsers take the minus of ``1e-05`` for a hyphen, and would end a line there or behind a bar.
     """
     kept = _SPACE_WITHIN.sub("\N{NO-BREAK SPACE}", escape(text))
-    return Markup(_EXPONENT.sub(r'<span class="whole">\g<0></span>', kept))
+    return Markup(_UNBROKEN.sub(r'<span class="whole">\g<0></span>', kept))
 
 
 def element(tag: str, *content: object, **attributes: str) -> Markup:

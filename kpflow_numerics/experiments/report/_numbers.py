@@ -8,8 +8,11 @@ from ...results import Estimate, format_bytes
 
 
 def number(value: float) -> str:
-    """Return a number with four digits, or a dash for one that is not known."""
-    return "–" if math.isnan(value) else f"{value:.4g}"
+    """Return a number with four digits, in full below ten millions; a dash for one not known."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:.4g}"
+    return f"{float(text):,.0f}" if "e+" in text and abs(value) < 1e7 else text
 
 
 def interval(estimate: Estimate) -> str:

@@ -182,7 +182,7 @@ def _modes(record: plotting.Record) -> list[Panel]:
 
 def _mode_panel(record: plotting.Record, operator: str, mode: int, percent: float) -> Panel:
     return Panel(
-        f"Mode {mode + 1} of {operator} over time, a line a trial. The course holds "
-        f"{percent:.3g} % of the mode's squared norm.",
+        f"Mode {mode + 1} of {operator} over time, a line a trial: the course of its units that "
+        f"explains most of it, {percent:.3g} % of its squared norm.",
         lambda: plotting.modes(record, operator=operator, mode=mode),
     )

@@ -60,6 +60,9 @@ def _figures(signs: tuple[FailureSign, ...]) -> Markup:
         )
         for place, sign in enumerate(signs, 1)
         if sign.course
-        for caption in [f"{sign.name[0].upper()}{sign.name[1:]}: {sign.verdict}, {sign.number}."]
+        for caption in [
+            f"{sign.name[0].upper()}{sign.name[1:]}: {sign.verdict}, {sign.number}. Measured: "
+            f"{sign.meaning.partition(';')[0]}."
+        ]
     ]
     return element("div", *drawn, class_="figures")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ... import plotting
+from ...analysis.activity_quantities import CENTRED_COSINE, COSINE, MODE_SHARE
 from ...analysis.median import MedianInterval, median_interval
 from ...plotting._sweep import quantity_label, seed_axes
 from ...store import SweepGrid
@@ -30,6 +31,24 @@ if TYPE_CHECKING:
 MAIN_RECIPE = "participation-ratio"
 MOST_PAIRS = 6
 """Pairs of tasks whose interference the report shows: all of four tasks."""
+
+_OF_ONES = "The control is of a matrix of ones, which knows nothing of the network."
+_CENTRED = "The means of rows and columns are taken away, so that ones would have none."
+_RANDOM = (
+    "The control is of the moves of random errors: where theirs is as large, the bias is of K and "
+    "not of the error."
+)
+_WITHOUT_K = "It is the move that the error would cause without K; the control is chance."
+
+CONTROLLED = (
+    (f"{COSINE} of NTK, core", f"{COSINE} of NTK, ones", _OF_ONES),
+    (f"{COSINE} of K, core", f"{COSINE} of K, ones", _OF_ONES),
+    (f"{CENTRED_COSINE} of NTK, core", None, _CENTRED),
+    (f"{CENTRED_COSINE} of K, core", None, _CENTRED),
+    (f"{MODE_SHARE} of dh", f"{MODE_SHARE} of dh of random errors", _RANDOM),
+    (f"{MODE_SHARE} of P P* err", f"{MODE_SHARE} of chance", _WITHOUT_K),
+)
+"""Quantities with the quantity that is their control, if any, and a sentence about both."""
 
 MAX_ROWS = 1000
 """Cells that the table of cells shows."""
@@ -51,6 +70,8 @@ class Shown:
         Stands below its figure.
     note : str
         Ends the caption, a sentence.
+    control : dict or None
+        Places that differ where its control is.
     """
 
     name: str
@@ -58,6 +79,7 @@ class Shown:
     title: str
     caption: str
     note: str = ""
+    control: dict[str, Any] | None = None
 
     def values(self, grid: SweepGrid) -> Any:
         """Return it on the grid."""
@@ -112,7 +134,7 @@ def sweep_figures(grid: SweepGrid) -> Iterator[tuple[str, tuple[str, str]]]:
             continue
         name = "-".join([axis, shown.name, *(str(place) for place in shown.places.values())])
         name = name.replace(" ", "-").replace(",", "").replace("*", "")
-        ax = plotting.sweep(grid, shown.name, along=axis, **shown.places)
+        ax = plotting.sweep(grid, shown.name, along=axis, control=shown.control, **shown.places)
         caption = f"{shown.caption}, against {axis}.{shown.note and ' '}{shown.note}"
         figure = cast("Figure", ax.get_figure())
         yield name, (plotting.inline_svg(figure, f"f{place}", caption), caption)
@@ -155,7 +177,23 @@ def shown_results(grid: SweepGrid) -> list[Shown]:
             caption = f"{label[0].upper()}{label[1:]} after training"
             title = f"{label} after training"
             shown.append(Shown("quantity_value", places, title, caption, note))
-    return [*shown, *_interference(grid)]
+    return [*shown, *_controlled(grid), *_interference(grid)]
+
+
+def _controlled(grid: SweepGrid) -> list[Shown]:
+    """Return what the sweep holds of core and self-reference, with the controls."""
+    held = set(map(str, grid.coordinates.get("quantity", ())))
+    found = []
+    for quantity, control, note in CONTROLLED:
+        if quantity in held:
+            label = quantity_label(quantity)
+            places = {"quantity": quantity, "checkpoint": "last"}
+            beside = {"quantity": control} if control in held else None
+            found.append(
+                Shown("quantity_value", places, f"{label} after training",
+                      f"{label[0].upper()}{label[1:]} after training", note, beside)
+            )  # fmt: skip
+    return found
 
 
 def _interference(grid: SweepGrid) -> list[Shown]:
@@ -375,7 +413,7 @@ def _cells(grid: SweepGrid) -> Markup:
                 ),
                 element("span", word, class_="good" if word == "done" else "bad"),
                 number(float(grid.variables["n_iterations"].values[place])),
-                *(number(float(array[place])) for array in values.values()),
+                *(cell_text(each, values[each.title][place], word) for each in shown),
                 number(float(grid.seconds[place])),
             ]
         )
@@ -383,9 +421,17 @@ def _cells(grid: SweepGrid) -> Markup:
     return table(
         ["no.", *grid.axes, "state", "iterations", *values, "seconds"],
         rows,
-        caption=f"Every run of the grid.{more} All results are in sweep.h5, which xarray opens.",
+        caption=f"Every run of the grid.{more} ∞: not reached. All results are in sweep.h5, which "
+        "xarray opens.",
         numeric=(0, *range(len(grid.axes) + 2, len(grid.axes) + 4 + len(values))),
     )
+
+
+def cell_text(shown: Shown, value: float, state: str) -> str:
+    """Return a result of a cell; a tolerance that a run never reached is no unknown number."""
+    if shown.name == "iterations_to_tolerance" and state == "done" and math.isnan(value):
+        return "∞"
+    return number(float(value))
 
 
 def _failures(grid: SweepGrid) -> Iterator[Markup]:

@@ -17,7 +17,14 @@ from kpflow_numerics import plotting
 from kpflow_numerics.experiments.sweep.cell import first_below
 from kpflow_numerics.experiments.sweep.directory import SweepDirectory
 from kpflow_numerics.experiments.sweep.plan import make_plan
-from kpflow_numerics.experiments.sweep.report import report_sweep
+from kpflow_numerics.experiments.sweep.report import (
+    CONTROLLED,
+    Shown,
+    cell_text,
+    report_sweep,
+    shown_results,
+    sweep_figures,
+)
 from kpflow_numerics.experiments.sweep.worker import work
 from kpflow_numerics.plotting._sweep import sweep_lines
 from kpflow_numerics.store import GridVariable, RunFile, SweepGrid
@@ -290,6 +297,13 @@ def test_the_report_is_one_page_that_needs_nothing(directory, grid, page) -> Non
     assert f"{final:.4g}" in text
 
 
+def test_a_tolerance_that_is_never_reached_is_no_unknown_number() -> None:
+    tolerance, loss = Shown("iterations_to_tolerance", {}, "", ""), Shown("final_loss", {}, "", "")
+    assert cell_text(tolerance, np.nan, "done") == "∞"
+    assert cell_text(tolerance, 12.0, "done") == "12"
+    assert cell_text(tolerance, np.nan, "failed") == cell_text(loss, np.nan, "done") == "–"
+
+
 @pytest.mark.usefixtures("page")
 def test_a_figure_stands_alone(directory) -> None:
     for path in (directory.path / "figures").glob("*.svg"):
@@ -320,3 +334,51 @@ def test_the_toml_of_the_page_is_a_plan() -> None:
     plan = make_plan(tables, sweep.pop("axes"), **sweep)
     assert plan.shape == (3, 5, 5, 2)
     assert json.dumps(sweep["keep"]) == json.dumps(list(plan.keep))
+
+
+@pytest.fixture(scope="module")
+def controlled(tmp_path_factory) -> SweepGrid:
+    """A sweep that holds core and self-reference."""
+    place = tmp_path_factory.mktemp("controlled") / "sweep"
+    quantities = ["alignment", "core-cosine", "self-reference"]
+    base = {**BASE, "analysis": {**BASE["analysis"], "quantities": quantities}}
+    kpf.plan_sweep(base, {"cell.gain": [0.5, 1.0], "training.seed": "5:8"}, place)
+    work(SweepDirectory.open(place), lambda *_: None)
+    return kpf.merge_sweep(place)
+
+
+def test_the_report_draws_core_and_self_reference_with_their_controls(controlled) -> None:
+    shown = [each for each in shown_results(controlled) if each.places.get("quantity") in
+             [quantity for quantity, _, _ in CONTROLLED]]  # fmt: skip
+    assert [(each.places["quantity"], each.control, each.note) for each in shown] == [
+        (quantity, None if control is None else {"quantity": control}, note)
+        for quantity, control, note in CONTROLLED
+    ]
+    captions = " ".join(caption for _, caption in dict(sweep_figures(controlled)).values())
+    for each in shown:
+        assert f"{each.caption}, against gain. {each.note}" in captions
+
+
+def test_a_sweep_without_them_does_not(grid) -> None:
+    assert not any(each.control for each in shown_results(grid))
+
+
+@pytest.mark.parametrize(("quantity", "control", "_"), CONTROLLED)
+def test_marks_are_the_quantity_and_hollow_marks_its_control(
+    controlled, quantity, control, _
+) -> None:
+    given = None if control is None else {"quantity": control}
+    ax = plotting.sweep(
+        controlled, "quantity_value", along="gain", control=given, quantity=quantity,
+        checkpoint="last",
+    )  # fmt: skip
+    drawn = {line.get_gid(): line for line in ax.lines if len(line.get_xdata())}
+    for name, gid in ((quantity, None), (control, "control")):
+        assert (name is not None) == (gid in drawn)
+        if name is not None:
+            values = controlled.select("quantity_value", quantity=name, checkpoint="last")
+            np.testing.assert_array_equal(drawn[gid].get_ydata(), np.median(values, axis=1))
+            assert drawn[gid].get_fillstyle() == ("none" if gid else "full")
+    assert ax.get_ylim() == (0.0, 1.0)
+    legend = ax.get_figure().legends[0]
+    assert any("control" in text.get_text() for text in legend.get_texts()) == bool(control)
