@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._threads import kernel_threads, n_threads, share_rows
-from .._typing import DTypeLike, FloatArray, IntArray, Params
+from .._typing import BoolArray, DTypeLike, FloatArray, IntArray, Params
 from .._validation import check_choice
 from ..kernels import columns as column_kernels
 from ..kernels import propagation
@@ -23,7 +22,7 @@ from ..kernels import sites as site_kernels
 from ..kernels.columns import MOST_COLUMNS
 
 # Carry, which of its slots are not zero, gains, inner derivatives, and whether there are any.
-_Flow = tuple[FloatArray, NDArray[np.bool_], FloatArray, FloatArray, bool]
+_Flow = tuple[FloatArray, BoolArray, FloatArray, FloatArray, bool]
 
 
 @dataclass(frozen=True)
@@ -335,7 +334,7 @@ class WeightSites:
     @cached_property
     def _flow(self) -> _Flow:
         """The linearised flow, as the kernels of narrow blocks take it."""
-        is_carried = self.carry.any(axis=(0, 1, 4))
+        is_carried: BoolArray = np.asarray(self.carry.any(axis=(0, 1, 4)))
         inner = self._inner_or_placeholder
         return self.carry, is_carried, self.gains, inner, self.inner is not None
 

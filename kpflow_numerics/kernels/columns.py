@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from .._jit import jit, jit_parallel
-from .._typing import FloatArray, IntArray
+from .._typing import BoolArray, FloatArray, IntArray
 from .products import fetch, multiply
 
 # The widest block that is a narrow one.
@@ -122,7 +122,7 @@ def _multiply_state(
 
 @jit
 def _add_carried(
-    carry: FloatArray, is_carried: FloatArray, t: int, v: FloatArray, out: FloatArray
+    carry: FloatArray, is_carried: BoolArray, t: int, v: FloatArray, out: FloatArray
 ) -> None:
     # out_s += sum_s' carry[s, s'] v_s' for one step; v and out are (trials, S, k, H).
     n_trials, n_slots, k, n_units = v.shape
@@ -188,7 +188,7 @@ def _follow(gains: FloatArray, t: int, driven: FloatArray, first_row: int, v: Fl
 @jit
 def _pull_to_previous(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     inner: FloatArray,
     has_inner: bool,
     weight: FloatArray,
@@ -245,7 +245,7 @@ def _most_features(features: tuple[FloatArray, ...]) -> int:
 @jit
 def _pull_back_trials(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -303,7 +303,7 @@ def _pull_back_trials(
 @jit_parallel
 def pull_back(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -345,7 +345,7 @@ def pull_back(
 @jit
 def _push_forward_trials(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -398,7 +398,7 @@ def _push_forward_trials(
 @jit_parallel
 def push_forward(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -435,7 +435,7 @@ def push_forward(
 @jit
 def _propagate_trials(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -469,7 +469,7 @@ def _propagate_trials(
 @jit_parallel
 def propagate(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -495,7 +495,7 @@ def propagate(
 @jit
 def _propagate_trials_adjoint(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
@@ -532,7 +532,7 @@ def _propagate_trials_adjoint(
 @jit_parallel
 def propagate_adjoint(
     carry: FloatArray,
-    is_carried: FloatArray,
+    is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
