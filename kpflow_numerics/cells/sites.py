@@ -110,7 +110,7 @@ class WeightSites:
     recurrent_weight : ndarray, shape (R * H, H)
         Weights of the recurrent sites.
     groups : tuple of SiteGroup
-        The features.
+        The features. Every site is in one of them.
     """
 
     names: tuple[str, ...]

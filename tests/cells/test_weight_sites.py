@@ -9,6 +9,7 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics.cells.sites import WeightSites
+from kpflow_numerics.kernels.columns import MOST_COLUMNS
 from kpflow_numerics.testing import default_tolerance
 from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, SITE_CASES, CellCase
 from tests.cases.cells_large import LARGE_CASES
@@ -177,17 +178,19 @@ def test_k_in_the_place_of_its_argument_has_the_same_bits(case: CellCase) -> Non
     )
 
 
-def test_groups_that_write_before_all_have_read_are_seen() -> None:
-    # The fault that a product in place could have: one group after another on the same memory.
+@pytest.mark.parametrize("k", [3, MOST_COLUMNS, MOST_COLUMNS + 1])
+def test_sites_that_write_before_all_have_read_are_seen(k: int) -> None:
+    # The fault that a product in place could have: one site after another on the same memory.
     case = next(each for each in SITE_CASES if str(each).startswith("gru"))
     sites = sites_of(case)
-    block = np.random.default_rng(61).standard_normal((*case.linearization().dims, 3))
+    block = np.random.default_rng(61).standard_normal((*case.linearization().dims, k))
     expected = sites.param_gram(block)
+    parts = [sites.restricted_to(name) for name in sites.names]
     one_by_one = block.copy()
-    for group in sites.groups:
-        one_by_one += replace(sites, groups=(group,)).param_gram(one_by_one)
+    for part in parts:
+        one_by_one += part.param_gram(one_by_one)
     assert not np.allclose(one_by_one - block, expected)
-    apart = sum(replace(sites, groups=(group,)).param_gram(block) for group in sites.groups)
+    apart = sum(part.param_gram(block) for part in parts)
     assert_equal_matrices(apart.reshape(-1, 1), expected.reshape(-1, 1), case.dtype)
 
 
