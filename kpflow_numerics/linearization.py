@@ -114,6 +114,14 @@ class Linearization(ABC):
     def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P* block``, in the place of the block if it may be overwritten."""
 
+    def sensitivity(self, block: FloatArray) -> FloatArray:
+        """Return ``S block = P J block``: ``(p, k) -> (B, T, N, k)``."""
+        return self.propagate(self.param_jvp(block), overwrite=True)
+
+    def sensitivity_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``S* block``: ``(B, T, N, k) -> (p, k)``; the block may be overwritten."""
+        return self.param_vjp(self.propagate_adjoint(block, overwrite=overwrite))
+
     def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P J J* P* block``, in the place of the block if it may be overwritten."""
         adjoint = self.propagate_adjoint(block, overwrite=overwrite)
@@ -231,9 +239,22 @@ class SiteLinearization(StructuredLinearization):
         """The cell's weight sites."""
         return self._sites
 
+    def sensitivity(self, block: FloatArray) -> FloatArray:
+        """Return ``S block = P J block``: ``(p, k) -> (B, T, N, k)``."""
+        if self._sites.fuses(block.shape[-1]):
+            return self._sites.sensitivity(self.layout.unpack(block))
+        return super().sensitivity(block)
+
+    def sensitivity_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
+        """Return ``S* block``: ``(B, T, N, k) -> (p, k)``; the block may be overwritten."""
+        if self._sites.fuses(block.shape[-1]):
+            layout = self.layout
+            return layout.pack(self._sites.sensitivity_adjoint(block, layout.shapes))
+        return super().sensitivity_adjoint(block, overwrite=overwrite)
+
     def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P J J* P* block``, in the place of the block if it may be overwritten."""
-        if self._sites.fuses_kernel(block.shape[-1]):
+        if self._sites.fuses(block.shape[-1]):
             return self._sites.tangent_kernel(block, overwrite=overwrite)
         return super().tangent_kernel(block, overwrite=overwrite)
 

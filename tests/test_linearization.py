@@ -28,7 +28,11 @@ STATE_PRODUCTS = (
     "unpropagate_adjoint",
     "param_gram",
     "param_vjp",
+    "sensitivity_adjoint",
+    "tangent_kernel",
 )
+
+PARAMETER_PRODUCTS = ("param_jvp", "sensitivity")
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray, dtype: type, size: int) -> None:
@@ -46,7 +50,7 @@ def products(
     state = rng.standard_normal((*lin.dims, k)).astype(lin.dtype)
     params = rng.standard_normal((lin.n_parameters, k)).astype(lin.dtype)
     found = {name: (getattr(lin, name), state) for name in STATE_PRODUCTS}
-    return {**found, "param_jvp": (lin.param_jvp, params)}
+    return {**found, **{name: (getattr(lin, name), params) for name in PARAMETER_PRODUCTS}}
 
 
 @ALL_CASES

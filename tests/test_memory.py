@@ -11,6 +11,7 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError
+from kpflow_numerics.kernels.columns import MOST_COLUMNS
 from kpflow_numerics.training import bptt
 
 CELLS = {
@@ -159,12 +160,14 @@ def test_a_compression_takes_what_is_said(name: str, dtype: str) -> None:
     assert_peak(peak(lambda: kpf.compress_core(lin, 1e-8)), formula)
 
 
+@pytest.mark.parametrize("n_tasks", [4, MOST_COLUMNS, MOST_COLUMNS + 1])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["vanilla", "gru", "lstm"])
-def test_interference_takes_what_is_said(name: str, dtype: str) -> None:
+def test_interference_takes_what_is_said(name: str, dtype: str, n_tasks: int) -> None:
     lin = lin_of(name, dtype)
     errors = np.random.default_rng(5).standard_normal(lin.dims).astype(dtype)
-    tasks = np.arange(40) % 4
-    states, p = errors.size, lin.n_parameters
-    formula = 4 * lin.dtype.itemsize * (2.0 * states + 4.0 * p)
+    tasks = np.arange(40) % n_tasks
+    entries = n_tasks * (lin.n_parameters + (errors.size if n_tasks > MOST_COLUMNS else 0))
+    of_a_product = kpf.Sensitivity(lin).product_cost(n_tasks).memory_bytes
+    formula = of_a_product + lin.dtype.itemsize * entries
     assert_peak(peak(lambda: kpf.interference(lin, errors, tasks)), formula)

@@ -91,7 +91,7 @@ def taylor_checks(subject: Subject, rng: np.random.Generator) -> Iterator[Check]
         "Taylor slope of S",
         "h(theta + e v) - h(theta) - e S v = O(e^2)",
         simulation(subject, trials),
-        lambda v: linearization.propagate(linearization.param_jvp(v[:, None]))[trials, ..., 0],
+        lambda v: linearization.sensitivity(v[:, None])[trials, ..., 0],
         subject.parameters,
         of_parameters,
         f"Simulations of {trials.stop} of {n_trials} trials, {n_steps} steps each.",

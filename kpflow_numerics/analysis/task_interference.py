@@ -113,8 +113,9 @@ def interference(
     With ``err_i`` the error on the trials of task i and zero elsewhere, ``grad_i = S* err_i`` and
     ``err_i* NTK err_j = <grad_i, grad_j>`` exactly. P does not couple trials, so that all that one
     task does to another goes through K. It takes one product of ``S*`` and one of ``S`` with M
-    columns: ``2 M`` times the flops of one column; memory ``b M (2 B T N + 4 p)`` bytes. The
-    error on a trial carries the weight that the loss gives it: that of a mean over all trials adds
+    columns: ``2 M`` times the flops of one column. Memory is what ``Sensitivity.product_cost(M)``
+    says, ``b M (B T N + 2 p)`` bytes and what the kernels gather, with ``b M p`` for the gradients,
+    and for more than 12 tasks a copy of their errors, ``b M B T N``. The error on a trial carries the weight that the loss gives it: that of a mean over all trials adds
     up to the whole gradient. Formula: KPFlow, arXiv 2507.06381.
 
     Examples
@@ -151,6 +152,7 @@ def interference(
     if len(names) != n_tasks:
         raise InputError(f"names must be {n_tasks} names, one for each task; got {names!r}.")
     gradients = S.apply_adjoint(block)
+    del block  # as large as the contributions
     if preconditioner is not None:
         roots = _roots(preconditioner, slices, shapes, S.dtype)
         gradients *= roots

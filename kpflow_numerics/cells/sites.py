@@ -217,6 +217,11 @@ class WeightSites:
         n_features = sum(len(group.row_blocks) * group.features.shape[-1] for group in self.groups)
         return float(self.gains.shape[0]) * self.gains.shape[1] * self.n_units * n_features * k
 
+    def _scan_work(self, k: int) -> float:
+        """Return the multiplications of a scan through the parameters with `k` columns."""
+        rows = float(self.gains.shape[0]) * self.gains.shape[1]
+        return rows * k * self.recurrent_weight.size + self._parameter_work(k)
+
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
         out = block if overwrite else block.copy()
@@ -258,19 +263,29 @@ class WeightSites:
                 )
         return out
 
-    def fuses_kernel(self, k: int) -> bool:
-        """Tell whether products of the tangent kernel with `k` columns are made in two scans.
+    def fuses(self, k: int) -> bool:
+        """Tell whether products of P and J with `k` columns are made in one scan.
 
         Those run trial by trial, and need one for each thread.
         """
         return k <= MOST_COLUMNS and len(self.gains) >= n_threads()
 
+    def sensitivity(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
+        """Return ``P J v`` as a block ``(B, T, N, k)`` in one scan."""
+        k = next(iter(parameters.values())).shape[-1]
+        return self._pushed(self._flow, parameters, self._scan_work(k))
+
+    def sensitivity_adjoint(
+        self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Params:
+        """Return ``J* P* block`` in one scan, as arrays of the parameters' shapes."""
+        return self._gradients(self._flow, block, shapes, self._scan_work(block.shape[-1]))
+
     def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P J J* P* block`` in two scans, in the place of the block if `overwrite`."""
         k = block.shape[-1]
         out = block if overwrite else np.empty_like(block)
-        work = 2.0 * (self._recurrent_work(block) + self._parameter_work(k))
-        with kernel_threads(work):
+        with kernel_threads(2.0 * self._scan_work(k)):
             core = self._pull_back(self._flow, block)
             self._count_shared(core, k)
             self._push_forward(self._flow, core, out)
@@ -433,15 +448,11 @@ class WeightSites:
     def param_jvp(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
         """Return ``J v`` as a block ``(B, T, N, k)``; `parameters` have a last axis of ``k``."""
         k = next(iter(parameters.values())).shape[-1]
+        if k <= MOST_COLUMNS:
+            return self._pushed(self._still, parameters, self._parameter_work(k))
         shape = (*self.gains.shape[:2], self.n_slots * self.n_units, k)
         out = np.zeros(shape, self.gains.dtype)
         with kernel_threads(self._parameter_work(k)):
-            if k <= MOST_COLUMNS:
-                core = np.empty(self.n_core(k), self.gains.dtype)
-                for group, part in self._core_parts(core, k):
-                    part[:] = self._columns(group, parameters).transpose(0, 3, 2, 1)
-                self._push_forward(self._still, core, out)
-                return out
             for group in self.groups:
                 site_kernels.add_site_jvp(
                     group.flat_features,
@@ -451,6 +462,18 @@ class WeightSites:
                     self._columns(group, parameters),
                     self._rows(out),
                 )
+        return out
+
+    def _pushed(self, flow: _Flow, parameters: Mapping[str, FloatArray], work: float) -> FloatArray:
+        """Return ``P J v`` along a flow for a few columns."""
+        k = next(iter(parameters.values())).shape[-1]
+        core = np.empty(self.n_core(k), self.gains.dtype)
+        for group, part in self._core_parts(core, k):
+            part[:] = self._columns(group, parameters).transpose(0, 3, 2, 1)
+        shape = (*self.gains.shape[:2], self.n_slots * self.n_units, k)
+        out = np.empty(shape, self.gains.dtype)
+        with kernel_threads(work):
+            self._push_forward(flow, core, out)
         return out
 
     def _columns(self, group: SiteGroup, parameters: Mapping[str, FloatArray]) -> FloatArray:
@@ -468,8 +491,22 @@ class WeightSites:
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
         k = block.shape[-1]
+        if k <= MOST_COLUMNS:
+            return self._gradients(self._still, block, shapes, self._parameter_work(k))
         with kernel_threads(self._parameter_work(k)):
-            products = self._vjp(block)
+            products = [self._vjp(group, block) for group in self.groups]
+        gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
+        self._scatter(products, gradients)
+        return gradients
+
+    def _gradients(
+        self, flow: _Flow, block: FloatArray, shapes: Mapping[str, tuple[int, ...]], work: float
+    ) -> Params:
+        """Return ``J* P* block`` along a flow for a few columns."""
+        k = block.shape[-1]
+        with kernel_threads(work):
+            core = self._pull_back(flow, block)
+        products = [part.transpose(0, 3, 2, 1) for _, part in self._core_parts(core, k)]
         gradients = {name: np.zeros((*shape, k), block.dtype) for name, shape in shapes.items()}
         self._scatter(products, gradients)
         return gradients
@@ -506,26 +543,20 @@ class WeightSites:
         self._scatter(products, gradients)
         return gradients
 
-    def _vjp(self, block: FloatArray) -> list[FloatArray]:
-        """Return ``X* (D^g* q)`` of each group as ``(sites, H, m, k)``."""
-        k, n_units = block.shape[-1], self.n_units
-        if k <= MOST_COLUMNS:
-            core = self._pull_back(self._still, block)
-            return [part.transpose(0, 3, 2, 1) for _, part in self._core_parts(core, k)]
-        products = []
-        for group in self.groups:
-            shape = (len(group.row_blocks), n_units, group.features.shape[-1], k)
-            columns = np.empty(shape, block.dtype)
-            site_kernels.site_vjp(
-                group.flat_features,
-                self._flat_gains(),
-                group.first_site,
-                _unit_chunk(n_units, k),
-                self._rows(block),
-                columns,
-            )
-            products.append(columns)
-        return products
+    def _vjp(self, group: SiteGroup, block: FloatArray) -> FloatArray:
+        """Return ``X* (D^g* q)`` of a group as ``(sites, H, m, k)``."""
+        k = block.shape[-1]
+        shape = (len(group.row_blocks), self.n_units, group.features.shape[-1], k)
+        columns = np.empty(shape, block.dtype)
+        site_kernels.site_vjp(
+            group.flat_features,
+            self._flat_gains(),
+            group.first_site,
+            _unit_chunk(self.n_units, k),
+            self._rows(block),
+            columns,
+        )
+        return columns
 
 
 def _owner(array: FloatArray) -> FloatArray:

@@ -266,10 +266,11 @@ def _pull_back_trials(
     driven = np.empty((n_all, k, n_at_a_time * n_trials, n_units), q.dtype)
     buffer = np.empty(n_at_a_time * n_trials * most, q.dtype)
     part = np.empty(most * n_units, q.dtype)
-    gathered = np.empty((n_trials, k, n_recurrent, n_units), q.dtype)
-    product = np.empty((n_trials, k, n_units), q.dtype)
+    n_moved = n_trials if n_steps > 1 else 0
+    gathered = np.empty((n_moved, k, n_recurrent, n_units), q.dtype)
+    product = np.empty((n_moved, k, n_units), q.dtype)
     a = np.empty((n_trials, n_slots, k, n_units), q.dtype)
-    pulled = np.zeros((n_trials, n_slots, k, n_units), q.dtype)
+    pulled = np.zeros((n_moved, n_slots, k, n_units), q.dtype)
     for last in range(n_steps, 0, -n_at_a_time):
         first = max(0, last - n_at_a_time)
         for t in range(last - 1, first - 1, -1):
@@ -364,9 +365,10 @@ def _push_forward_trials(
     n_at_a_time = steps_at_a_time(n_trials, n_steps)
     driven = np.empty((n_all, k, n_at_a_time * n_trials, n_units), out.dtype)
     buffer = np.empty(n_at_a_time * n_trials * _most_features(features), out.dtype)
-    read = np.empty((n_trials, k, n_units), out.dtype)
-    product = np.empty((n_trials, k, n_recurrent, n_units), out.dtype)
-    before = np.empty((n_trials, n_slots, k, n_units), out.dtype)
+    n_moved = n_trials if n_steps > 1 else 0
+    read = np.empty((n_moved, k, n_units), out.dtype)
+    product = np.empty((n_moved, k, n_recurrent, n_units), out.dtype)
+    before = np.empty((n_moved, n_slots, k, n_units), out.dtype)
     v = np.empty((n_trials, n_slots, k, n_units), out.dtype)
     for first in range(0, n_steps, n_at_a_time):
         last = min(first + n_at_a_time, n_steps)
@@ -383,10 +385,10 @@ def _push_forward_trials(
                     multiply(packed, False, columns, driven[first_site[group] + g, j, :n_rows])
                     start += size
         for t in range(first, last):
-            before, v = v, before
             _fetch_step(gains, t + 1)
             row = (t - first) * n_trials
             if t > 0:
+                before, v = v, before
                 _multiply_state(inner, has_inner, weight_transposed, t, before, read, product)
                 _add_product(product, row, driven)
             _follow(gains, t, driven, row, v)

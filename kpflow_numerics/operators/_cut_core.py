@@ -80,7 +80,7 @@ def cut_norms(
         lacking = _beyond(before, cut)
     times = np.where(lacking, 1.0, 2.0)[:, None]
     for columns in _unit_columns(np.flatnonzero(lacking), cut.n_parameters, cut.dtype):
-        moved = cut.propagate(cut.param_jvp(scale * columns), overwrite=True)
+        moved = cut.sensitivity(scale * columns)
         totals[0] += _square(moved)
         back = linearization.propagate_adjoint(moved, overwrite=True)
         inside = np.square(scale * cut.param_vjp(back), dtype=np.float64)

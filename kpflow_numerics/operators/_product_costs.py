@@ -61,6 +61,16 @@ def propagation(linearization: Linearization, k: int) -> Cost | None:
     return Cost(flops, _bytes(linearization, _states(linearization) * k + workspace))
 
 
+def sensitivity(linearization: Linearization, k: int) -> Cost | None:
+    """Return what ``P J``, or its adjoint, takes: P in place of what J gives, or one scan."""
+    apart = in_place(jacobian(linearization, k), propagation(linearization, k))
+    sites = linearization.weight_sites
+    if apart is None or sites is None or not sites.fuses(k):
+        return apart
+    entries = (_states(linearization) + 2.0 * linearization.n_parameters) * k
+    return Cost(apart.flops, _bytes(linearization, entries + _scan_workspace(sites, k)))
+
+
 def inverse_propagation(linearization: Linearization, k: int) -> Cost | None:
     """Return what ``P^-1`` takes: the delayed block and its products beside the result."""
     once = propagation(linearization, k)
@@ -77,9 +87,8 @@ def tangent_kernel(linearization: Linearization, k: int) -> Cost | None:
     if scan is None or middle is None:
         return None
     flops, sites = 2.0 * scan.flops + middle.flops, linearization.weight_sites
-    if sites is not None and sites.fuses_kernel(k):
-        n_trials, n_steps, _ = linearization.dims
-        entries = _states(linearization) * k + _narrow_workspace(sites, n_trials, n_steps, k)
+    if sites is not None and sites.fuses(k):
+        entries = _states(linearization) * k + _scan_workspace(sites, k)
         return Cost(flops, _bytes(linearization, entries))
     return Cost(flops, max(middle.memory_bytes, scan.memory_bytes))
 
@@ -105,7 +114,7 @@ def output_sensitivity(
     linearization: Linearization, n_outputs: int, with_readout: bool, k: int
 ) -> Cost | None:
     """Return what ``C P J``, or its adjoint, takes, and F of the readout's parameters beside it."""
-    inner = in_place(jacobian(linearization, k), propagation(linearization, k))
+    inner = sensitivity(linearization, k)
     if inner is None:
         return None
     steps, states = float(linearization.dims[0] * linearization.dims[1]), _states(linearization)
@@ -160,6 +169,11 @@ def _parameter_workspace(sites: WeightSites, k: int) -> float:
     return float(n_threads()) * k * (chunk * (core + ROWS_AT_A_TIME) + n_features)
 
 
+def _scan_workspace(sites: WeightSites, k: int) -> float:
+    n_trials, n_steps = sites.gains.shape[:2]
+    return _narrow_workspace(sites, n_trials, n_steps, k)
+
+
 def _narrow_workspace(sites: WeightSites, n_trials: int, n_steps: int, k: int) -> float:
     """Return the entries that go through the parameters: a share a thread, their sum, and rows."""
     share = share_rows(n_trials)
@@ -168,7 +182,8 @@ def _narrow_workspace(sites: WeightSites, n_trials: int, n_steps: int, k: int) -
     rows = at_once * columns.steps_at_a_time(at_once, n_steps)
     most = max(group.features.shape[-1] for group in sites.groups)
     thread = rows * (sites.gains.shape[2] * k * sites.n_units + most) + most * sites.n_units
-    thread += at_once * _entries_of_a_row(sites, k)
+    of_a_trial = _entries_of_a_row(sites, k) if n_steps > 1 else k * sites.n_slots * sites.n_units
+    thread += at_once * of_a_trial
     n_shares = n_pieces + 1 if n_pieces > 1 else 1
     return n_shares * float(sites.n_core(k)) + n_pieces * thread
 

@@ -92,19 +92,15 @@ class OutputSensitivity(StructuredOperator):
         return OutputSensitivity(linearization, self._map.readout, parameters=self._map.parameters)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
-        linearization, n_own = self.linearization, self.linearization.n_parameters
-        moved = self._map.outputs(
-            linearization.propagate(linearization.param_jvp(block[:n_own]), overwrite=True)
-        )
+        n_own = self.linearization.n_parameters
+        moved = self._map.outputs(self.linearization.sensitivity(block[:n_own]))
         if self._map.counts:
             moved += self._map.moved(block[n_own:])
         return moved
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
-        linearization = self.linearization
-        gradient = linearization.param_vjp(
-            linearization.propagate_adjoint(self._map.states(block), overwrite=True)
-        )
+        states = self._map.states(block)
+        gradient = self.linearization.sensitivity_adjoint(states, overwrite=True)
         if self._map.counts:
             gradient = np.concatenate([gradient, self._map.gradient(block)])
         return gradient

@@ -59,14 +59,11 @@ class Sensitivity(StructuredOperator):
         return Sensitivity(linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
-        return self.linearization.propagate(self.linearization.param_jvp(block), overwrite=True)
+        return self.linearization.sensitivity(block)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
-        return self.linearization.param_vjp(self.linearization.propagate_adjoint(block))
+        return self.linearization.sensitivity_adjoint(block)
 
     def product_cost(self, k: int = 1) -> Cost | None:
         """Return what a product with `k` columns takes; None for a cell without weight sites."""
-        return _product_costs.in_place(
-            _product_costs.jacobian(self.linearization, k),
-            _product_costs.propagation(self.linearization, k),
-        )
+        return _product_costs.sensitivity(self.linearization, k)

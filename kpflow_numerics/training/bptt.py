@@ -148,8 +148,7 @@ def backpropagate(
 
 def _gradient_of(trajectory: Trajectory, error: FloatArray) -> FloatArray:
     lin = linearize(trajectory)
-    adjoint = lin.propagate_adjoint(error[..., np.newaxis], overwrite=True)
-    return lin.param_vjp(adjoint)[:, 0]
+    return lin.sensitivity_adjoint(error[..., np.newaxis], overwrite=True)[:, 0]
 
 
 def trials_at_a_time(n_trials: int, n_steps: int, n_state: int, itemsize: int) -> int:

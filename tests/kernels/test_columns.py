@@ -73,8 +73,8 @@ def test_columns_of_few_and_many_trials(case: CellCase, n_trials: int) -> None:
 def test_the_kernel_in_two_scans_is_that_of_its_factors(case: CellCase) -> None:
     lin = case.linearization()
     assert lin.weight_sites is not None
-    assert lin.weight_sites.fuses_kernel(MOST_COLUMNS)
-    assert not lin.weight_sites.fuses_kernel(MOST_COLUMNS + 1)
+    assert lin.weight_sites.fuses(MOST_COLUMNS)
+    assert not lin.weight_sites.fuses(MOST_COLUMNS + 1)
     q = np.random.default_rng(29).standard_normal((*lin.dims, 3)).astype(case.dtype)
     expected = lin.propagate(lin.param_gram(lin.propagate_adjoint(q)))
     kept = q.copy()
@@ -94,7 +94,7 @@ def test_fewer_trials_than_threads_are_not_scanned_through_the_parameters(
     assert found is not None
     for n_threads in (3, 4):
         monkeypatch.setattr(sites, "n_threads", lambda n=n_threads: n)
-        assert found.fuses_kernel(1) == (n_threads == 3)
+        assert found.fuses(1) == (n_threads == 3)
 
 
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)

@@ -56,9 +56,8 @@ class LearningRule(StructuredOperator):
 
     def _moved(self, parameters: FloatArray) -> FloatArray:
         """Return ``S parameters``: ``(p, k) -> (B, T, N, k)``."""
-        moved = self.linearization.param_jvp(parameters)
-        return self.linearization.propagate(moved, overwrite=True)
+        return self.linearization.sensitivity(parameters)
 
     def _gradient(self, block: FloatArray) -> FloatArray:
         """Return ``S* block``, the gradient that backpropagation finds."""
-        return self.linearization.param_vjp(self.linearization.propagate_adjoint(block))
+        return self.linearization.sensitivity_adjoint(block)

@@ -112,21 +112,21 @@ class MomentumKernel(StructuredOperator):
         for each, coefficient, errors in zip(
             self.linearizations, self.coefficients, block, strict=True
         ):
-            gradient = each.param_vjp(each.propagate_adjoint(np.ascontiguousarray(errors)))
+            gradient = each.sensitivity_adjoint(np.ascontiguousarray(errors))
             gradient *= self.dtype.type(coefficient)
             total = gradient if total is None else np.add(total, gradient, out=total)
         update = np.asarray(total)
         if self.preconditioner is not None:
             update = precondition(self.preconditioner, update)
-        return last.propagate(last.param_jvp(update), overwrite=True)
+        return last.sensitivity(update)
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         last = self.linearizations[-1]
-        update = last.param_vjp(last.propagate_adjoint(block))
+        update = last.sensitivity_adjoint(block)
         if self.preconditioner is not None:
             update = precondition(self.preconditioner, update, adjoint=True)
         moved = [
-            each.propagate(each.param_jvp(self.dtype.type(coefficient) * update), overwrite=True)
+            each.sensitivity(self.dtype.type(coefficient) * update)
             for each, coefficient in zip(self.linearizations, self.coefficients, strict=True)
         ]
         return np.stack(moved)
