@@ -4,9 +4,9 @@ The state Jacobian of step t acts on a block ``v (S, H, k)`` as
 
     (A_t v)_s = sum_s' carry[s, s'] v_s' + sum_r gains[r, s] (W_r (inner v_0)),
 
-where slot 0 is the one that the recurrent weights read. Blocks of several columns run trial by
-trial, the ``(R H, H) @ (H, k)`` product of a step in tiles that are used while they are in the
-cache; single columns run on chunks of trials with one ``(chunk, H) @ (H, R H)`` product a step.
+where slot 0 is the one that the recurrent weights read. Blocks run trial by trial, the
+``(R H, H) @ (H, k)`` product of a step in tiles that are used while they are in the cache. Narrow
+blocks have kernels of their own, in ``columns.py``; only the products of single steps take both.
 """
 
 from __future__ import annotations

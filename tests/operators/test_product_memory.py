@@ -40,7 +40,8 @@ def warm(cell_name, dtype, k):
     cell = CELLS[cell_name](3, 8)
     params = {n: a.astype(dtype) for n, a in cell.init_params(rng=3).items()}
     lin = kpf.linearize(kpf.simulate(cell, params, np.ones((2, 5, 3), dtype)))
-    for make in (kpf.InversePropagator, kpf.Sensitivity, kpf.TangentKernel, *of_outputs(cell, 7)):
+    for make in (kpf.Propagator, kpf.ParameterOperator, kpf.InversePropagator, kpf.Sensitivity,
+                 kpf.TangentKernel, *of_outputs(cell, 7)):
         operator = make(lin)
         operator.apply(np.ones((*operator.dims, k), dtype))
         operator.apply_adjoint(np.ones((*operator.dimsd, k), dtype))
