@@ -6,11 +6,11 @@
 
 Every contender has a process of its own and is asked in turn, the order reversed each round; the
 others wait meanwhile. Before each turn the machine settles for `PAUSE`, since threads of the one
-before spin on: OpenBLAS's held a core for 0.1 s after each product, and took it from whoever came
-next. What is timed is the product alone: each contender gets the block in its own
-layout, has compiled and has been called before. A product that differs from the library's in
-float64 by more than `LARGEST_ERROR` is reported and not timed; no peer uses the library, so this
-tests the library too.
+before spin on: OpenBLAS's hold a core for 0.1 s after each product, and take it from whoever comes
+next. What is timed is the product alone: each contender gets the block in its own layout, has
+compiled and has been called before. A product that differs from the library's in float64 by more
+than `LARGEST_ERROR` is reported and not timed; no peer uses the library, so this tests the library
+too.
 """
 
 from __future__ import annotations

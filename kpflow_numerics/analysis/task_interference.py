@@ -115,8 +115,9 @@ def interference(
     task does to another goes through K. It takes one product of ``S*`` and one of ``S`` with M
     columns: ``2 M`` times the flops of one column. Memory is what ``Sensitivity.product_cost(M)``
     says, ``b M (B T N + 2 p)`` bytes and what the kernels gather, with ``b M p`` for the gradients,
-    and for more than 12 tasks a copy of their errors, ``b M B T N``. The error on a trial carries the weight that the loss gives it: that of a mean over all trials adds
-    up to the whole gradient. Formula: KPFlow, arXiv 2507.06381.
+    and for more than 12 tasks, or fewer trials than threads, a copy of their errors, ``b M B T N``.
+    The error on a trial carries the weight that the loss gives it: that of a mean over all trials
+    adds up to the whole gradient. Formula: KPFlow, arXiv 2507.06381.
 
     Examples
     --------
