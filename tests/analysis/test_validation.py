@@ -15,7 +15,7 @@ from kpflow_numerics._validation import InputError, InputTypeError
 from kpflow_numerics.analysis import _gradients, _identities, _subject, validation
 from kpflow_numerics.cells.base import Cell
 from kpflow_numerics.cells.sites import WeightSites
-from kpflow_numerics.linearization import GenericLinearization, SiteLinearization
+from kpflow_numerics.linearization import GenericLinearization, Linearization, SiteLinearization
 from kpflow_numerics.results import Check, ValidationReport
 from tests.cases.cells import OWN_CASES, SITE_CASES, CellCase
 from tests.cases.operators import OPERATOR_CELL_CASES
@@ -188,29 +188,37 @@ def without_last_trial(block: np.ndarray) -> np.ndarray:
     return out
 
 
-class DroppedTrial(SiteLinearization):
+class Factors(SiteLinearization):
+    """S and the tangent kernel one factor after another, so that a factor's fault is theirs."""
+
+    sensitivity = Linearization.sensitivity
+    sensitivity_adjoint = Linearization.sensitivity_adjoint
+    tangent_kernel = Linearization.tangent_kernel
+
+
+class DroppedTrial(Factors):
     def propagate(self, block, *, overwrite=False):
         return without_last_trial(super().propagate(block, overwrite=overwrite))
 
 
-class DroppedTrialBothWays(SiteLinearization):
+class DroppedTrialBothWays(Factors):
     def propagate(self, block, *, overwrite=False):
         return without_last_trial(super().propagate(block, overwrite=overwrite))
 
-    def propagate_adjoint(self, block):
+    def propagate_adjoint(self, block, *, overwrite=False):
         return super().propagate_adjoint(without_last_trial(block))
 
 
-class ShortAdjointScan(SiteLinearization):
+class ShortAdjointScan(Factors):
     """A backward scan that stops one step early."""
 
-    def propagate_adjoint(self, block):
+    def propagate_adjoint(self, block, *, overwrite=False):
         out = super().propagate_adjoint(block)
         out[:, 0] = block[:, 0]
         return out
 
 
-class WrongGram(SiteLinearization):
+class WrongGram(Factors):
     def param_gram(self, block, *, overwrite=False):
         return super().param_gram(block, overwrite=overwrite) * 1.001
 
@@ -222,17 +230,26 @@ class NoDelay(SiteLinearization):
         return block - self.state_jvp(block)
 
 
-class Unrepeatable(SiteLinearization):
+class Unrepeatable(Factors):
     """A backward scan that gives something else each time, as a race between threads does."""
 
     source = np.random.default_rng(85)
 
-    def propagate_adjoint(self, block):
+    def propagate_adjoint(self, block, *, overwrite=False):
         noise = self.source.standard_normal(block.shape)
         return super().propagate_adjoint(block) * (1 + 1e-3 * noise)
 
 
-class LowPrecision(SiteLinearization):
+class ShortScanToParameters(SiteLinearization):
+    """A gradient, made in one scan, that leaves out the first step."""
+
+    def sensitivity_adjoint(self, block, *, overwrite=False):
+        later = block.copy()
+        later[:, 0] = 0
+        return super().sensitivity_adjoint(later)
+
+
+class LowPrecision(Factors):
     """A scan that loses digits in float32 alone."""
 
     def propagate(self, block, *, overwrite=False):
@@ -368,6 +385,16 @@ FAULTS = {
             "gradient descent step",
         ),
         plant=linearized_by(Unrepeatable),
+    ),
+    "short scan to parameters": Fault(
+        (
+            "adjoint of S",
+            "NTK in two factors",
+            "backpropagation",
+            "gradient against autograd",
+            "gradient descent step",
+        ),
+        plant=linearized_by(ShortScanToParameters),
     ),
     "Gram": Fault(
         ("K", "NTK in two factors", "gradient descent step"), plant=linearized_by(WrongGram)
