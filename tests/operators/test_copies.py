@@ -11,7 +11,10 @@ import kpflow_numerics as kpf
 from kpflow_numerics.operators import StructuredOperator
 from tests.cases.operators import ALL_CASES, OPERATOR_CELL_CASES, OperatorCase
 
-CELL_CASES = {str(case): case for case in OPERATOR_CELL_CASES}
+# The last case of each kind of cell in each precision.
+CELL_CASES = {
+    f"{type(case.cell).__name__} {case.trajectory().dtype}": case for case in OPERATOR_CELL_CASES
+}
 
 
 def assert_same(copy: StructuredOperator, operator: StructuredOperator) -> None:

@@ -181,7 +181,7 @@ def test_operators_that_are_not_self_adjoint_are_right_or_refused(name, dtype, e
 
 def test_bounds_whose_trace_is_taken_at_its_own_scale_are_caught(monkeypatch):
     monkeypatch.setattr("kpflow_numerics.spectral._bounded.trace_in_range", kpf.trace)
-    assert verdict("rank bounds", propagator, float, 532) == "wrong"
+    assert verdict("rank bounds", propagator, float, 532) == "refused"
 
 
 ESTIMATES = {
