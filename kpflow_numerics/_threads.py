@@ -1,12 +1,14 @@
-"""Control of the threads of the BLAS around kernels that are parallel themselves."""
+"""Control of threads: of kernels that are parallel themselves, and of the BLAS around them."""
 
 from __future__ import annotations
 
 import functools
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import numba
 import threadpoolctl
@@ -45,6 +47,35 @@ def single_threaded_blas() -> Iterator[None]:
             library.set_num_threads(n_before)
 
 
+@functools.cache
+def _launched() -> tuple[int, str]:
+    """Return the process that the threads of the kernels belong to, and Numba's layer of them."""
+    n_threads()
+    return os.getpid(), numba.threading_layer()
+
+
+@functools.cache
+def _turn() -> AbstractContextManager[Any]:
+    """Return what a Python thread holds while it is in a kernel.
+
+    Numba's own layer, which serves where there is no OpenMP, ends the process where two threads are
+    in kernels at once.
+    """
+    _, layer = _launched()
+    return threading.RLock() if layer == "workqueue" else nullcontext()
+
+
+def _check_process() -> None:
+    """Refuse a process forked after the threads began, which GNU OpenMP would end in a kernel."""
+    process, layer = _launched()
+    if layer == "omp" and process != os.getpid() and os.uname().sysname == "Linux":
+        raise RuntimeError(
+            "this process was forked from one that had used kernels already, whose threads (GNU "
+            'OpenMP) a fork cannot use. Start workers with multiprocessing.get_context("spawn") or '
+            '"forkserver", or set NUMBA_THREADING_LAYER=workqueue before Python starts.'
+        )
+
+
 @contextmanager
 def kernel_threads(n_multiplications: float) -> Iterator[None]:
     """Run parallel kernels in the body, with every BLAS on one thread.
@@ -52,9 +83,15 @@ def kernel_threads(n_multiplications: float) -> Iterator[None]:
     Work too small to share runs on one thread alone: a second one would save microseconds, and
     on a busy machine the kernel waits many milliseconds for its turn. Which threads run depends on
     the size of the work only, so that equal calls give equal bits.
+
+    Raises
+    ------
+    RuntimeError
+        In a process that was forked from one whose threads it cannot use.
     """
+    _check_process()
     allowed = n_threads()
-    with single_threaded_blas():
+    with _turn(), single_threaded_blas():
         if n_multiplications >= _WORTH_SHARING:
             yield
             return

@@ -21,7 +21,7 @@ from ._leading import Options
 from ._view import SpectralView
 from .certificate import CERTIFICATE_PRODUCTS
 from .top_eigenpairs import EIGEN_METHODS, eigen_result
-from .trace import trace
+from .trace import trace_in_range
 
 Bracket = Callable[[float, EigenResult], tuple[float, float]]
 """Bounds of a quantity from the trace and the leading eigenpairs."""
@@ -153,7 +153,7 @@ def _trace(
     if found is not None:
         value = float(found[0])
         return Estimate(value, value, value, 0.0, "exact", 0, "trace", cost=found[1])
-    return trace(
+    return trace_in_range(
         view.operator,
         n_matvecs=n_matvecs,
         rng=rng,

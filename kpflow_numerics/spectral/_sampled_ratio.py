@@ -18,6 +18,10 @@ from .estimators.sampled import LEAST_SAMPLES, SampledTrace, interval_reach
 LEAST_OF_BLOCKS = 4
 """Probes before a look where every diagonal block of a probe is a sample of its own."""
 
+# Degrees of freedom before an interval of blocks is looked at: those of four equal blocks. The few
+# probes of a single block that outweighs the others may all be equal, which looks exact.
+_LEAST_FREEDOM = 12.0
+
 FEWEST_BLOCKS = 4
 """Diagonal blocks below which they are not told apart."""
 
@@ -95,7 +99,7 @@ class SampledRatio:
             Products that may be spent; fewer are where the spread says that they will not do.
         """
         probes, images = self._draw(self.first_probes)
-        samples = self._samples(probes, images)
+        samples = self._with_freedom(self._samples(probes, images), n_matvecs)
         found = self._interval(samples)
         wanted = _wanted(found, len(samples), rtol)
         few = found.value < _FEW_MODES or wanted - len(samples) > 2 * COLUMNS
@@ -132,6 +136,21 @@ class SampledRatio:
     def _may_grow(self, n_matvecs: float) -> bool:
         room = self.sketch.size + COLUMNS <= self._most_columns
         return room and not self.sketch.complete and self._affords(2 * COLUMNS, n_matvecs)
+
+    def _with_freedom(self, samples: FloatArray, n_matvecs: float) -> FloatArray:
+        """Return samples of blocks with as many more as their degrees of freedom ask for."""
+        if self._n_blocks == 1:
+            return samples
+        while len(samples) < LEAST_SAMPLES:
+            freedom = _freedom_of_signs(samples)
+            if freedom >= _LEAST_FREEDOM or not self._affords(1, n_matvecs):
+                break
+            asked = math.ceil(len(samples) * (_LEAST_FREEDOM / freedom - 1.0))
+            more = min(asked, LEAST_SAMPLES - len(samples))
+            if not self._affords(more, n_matvecs):
+                more = 1
+            samples = np.concatenate([samples, self._samples(*self._draw(more))])
+        return samples
 
     def _samples(self, Z: FloatArray, images: FloatArray) -> FloatArray:
         """Return the samples of both sums of each probe on each block, ``(m, B, 2)``."""
@@ -201,6 +220,19 @@ def ratio_of_blocks(samples: FloatArray, largest: float) -> SampledTrace:
         min(max(end, 1.0), largest) for end in (value, value - reach, value + reach)
     )
     return SampledTrace(value, lower, upper, error)
+
+
+def _freedom_of_signs(samples: FloatArray) -> float:
+    """Return the degrees of freedom of a ratio of blocks by the sizes of the blocks alone.
+
+    With the most that signs can vary by: t by ``2 f``, and f by ``2 f^2`` with f ``|G_b|_F^2``.
+    """
+    sums = samples.mean(axis=0)
+    total = sums.sum(axis=0)
+    if not (total > 0).all():
+        return math.inf
+    variances = 8.0 * sums[:, 1] / total[0] ** 2 + 2.0 * (sums[:, 1] / total[1]) ** 2
+    return (len(samples) - 1) * float(variances.sum() ** 2 / np.sum(variances**2))
 
 
 def is_narrow(found: SampledTrace, rtol: float) -> bool:

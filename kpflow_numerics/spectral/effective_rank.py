@@ -135,6 +135,12 @@ def effective_rank(
     MemoryLimitError
         If the method would take more than `max_memory`.
 
+    Notes
+    -----
+    Intervals of samples are made to hold the truth in 95 % of the cases. Where `rtol` is met by
+    sampling the diagonal blocks of an operator apart, one block outweighs the others, and two or
+    three entries do in it, few signs hardly tell their spread: 92 to 100 % of 300 seeds held it.
+
     Examples
     --------
     >>> print(effective_rank(np.diag([2.0, 2.0, 0.0])))

@@ -153,7 +153,7 @@ def trace(
     32
     """
     solve = partial(
-        _trace,
+        trace_in_range,
         method=method,
         n_matvecs=n_matvecs,
         rtol=rtol,
@@ -164,16 +164,17 @@ def trace(
     return at_any_scale(solve, (op,), SPECTRUM, self_adjoint=self_adjoint)
 
 
-def _trace(
+def trace_in_range(
     op: Any,
     *,
-    method: str,
+    method: str = "auto",
     n_matvecs: int | None,
-    rtol: float | None,
+    rtol: float | None = None,
     rng: RNGLike,
     max_memory: float | None,
     self_adjoint: bool | None,
 ) -> Estimate:
+    """Return :func:`trace` of an operator whose squares stay in range, which else are refused."""
     view = SpectralView(op, self_adjoint=self_adjoint)
     method = check_choice(method, "method", TRACE_METHODS)
     limit = check_budget(n_matvecs)

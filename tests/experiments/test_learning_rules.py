@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,3 +75,51 @@ def test_other_optimisers_trials_and_errors(tmp_path: Path) -> None:
         found.course("bptt", "moves")
     with pytest.raises(InputError, match="feedback_gain must be finite and at least 0"):
         kpf.learning_rule_dynamics(path, feedback_gain=-1.0)
+
+
+def of_characters(path: Path) -> Path:
+    task = kpf.Characters("abcab bca cab. " * 30, n_steps=5)
+    kpf.train(
+        kpf.GRU(task.n_inputs, 5), task, n_iterations=4, batch_size=6, checkpoint_every=4,
+        evaluation_trials=3, rng=7, store=path,
+    )  # fmt: skip
+    return path
+
+
+def alignments_with(path: Path, loss: kpf.training.losses.Loss) -> kpf.LearningRuleAlignments:
+    """Return what the first checkpoint of a file must give with a loss."""
+    with kpf.RunFile.open(path) as file:
+        batch, network, cell = file.evaluation_batch, file.checkpoint(0), file.cell
+    trajectory = kpf.simulate(cell, network.params, batch.inputs)
+    lin = kpf.linearize(trajectory)
+    rules = {"bptt": kpf.TangentKernel(lin), "truncated-1": kpf.TruncatedBPTT(lin, 1)}
+    error = kpf.state_error(trajectory, network.readout, batch.targets, mask=batch.mask, loss=loss)
+    return kpf.learning_rule_alignments(rules, errors=error)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_errors_are_those_of_the_loss_of_the_task(
+    dropped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = of_characters(tmp_path / "run.h5")
+    if dropped:
+
+        def state_error(*arguments: Any) -> Any:
+            trajectory, readout, batch = arguments
+            squares = kpf.MeanSquaredError()
+            return kpf.state_error(
+                trajectory, readout, batch.targets, mask=batch.mask, loss=squares
+            )
+
+        monkeypatch.setattr("kpflow_numerics.experiments.learning_rules.state_error", state_error)
+    found = kpf.learning_rule_dynamics(path, windows=(1,), chunks=(), rng=9).alignments[0]
+    right, squares = (
+        alignments_with(path, loss) for loss in (kpf.CrossEntropy(), kpf.MeanSquaredError())
+    )
+    expected, other = (squares, right) if dropped else (right, squares)
+    assert found.update_cosine("truncated-1") == pytest.approx(
+        expected.update_cosine("truncated-1"), rel=1e-9
+    )
+    assert found.update_cosine("truncated-1") != pytest.approx(
+        other.update_cosine("truncated-1"), rel=1e-4
+    )

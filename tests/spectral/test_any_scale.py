@@ -8,7 +8,8 @@ from scipy.sparse.linalg import aslinearoperator
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError
-from kpflow_numerics.spectral._any_scale import at_any_scale
+from kpflow_numerics.results import Estimate
+from kpflow_numerics.spectral._any_scale import _NUMBERS, at_any_scale
 from kpflow_numerics.spectral._bounded import TRACE_WIDTH
 from kpflow_numerics.spectral._scale import (
     SCALE_PRODUCTS,
@@ -113,9 +114,23 @@ def kernel(dtype, exponent):
     )
 
 
+def propagator(dtype, exponent):
+    """A propagator times a power of two: square, not self-adjoint, without a factor."""
+    P = kpf.Propagator(kernel(dtype, 0).linearization).to_dense()
+    return Operator(np.ldexp(P, exponent), self_adjoint=False)
+
+
+def power_of(name, make):
+    """Return the power of the operator's unit in a result: of ``A A*`` where that is meant."""
+    power = FUNCTIONS[name][1]
+    of_square = make is propagator and not name.startswith(("norm", "triplets"))
+    return 2 * power if of_square else power
+
+
 def verdict(name, make, dtype, exponent):
     """Return whether a function is right, refuses, or is wrong at a scale."""
-    function, power = FUNCTIONS[name]
+    function, _ = FUNCTIONS[name]
+    power = power_of(name, make)
     plain = make(dtype, 0)
     options = {} if hasattr(plain, "dims") else {"dims": DIMS}
     wanted = np.asarray(function(plain, options), np.longdouble)
@@ -147,6 +162,60 @@ def test_results_beyond_float32_are_refused_and_ranks_are_not(name, exponent):
     _, power = FUNCTIONS[name]
     plain_floats = name.startswith(("trace", "norm", "density", "peak", "inner"))
     assert found == ("right" if power == 0 or plain_floats else "refused")
+
+
+# Alignments and inner products take self-adjoint operators only.
+OF_ANY_OPERATOR = [name for name in FUNCTIONS if not name.startswith(("alignment", "inner"))]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "exponent"), [(np.float32, -100), (np.float32, 100), (float, -532), (float, 532)]
+)
+@pytest.mark.parametrize("name", OF_ANY_OPERATOR)
+def test_operators_that_are_not_self_adjoint_are_right_or_refused(name, dtype, exponent):
+    found = verdict(name, propagator, dtype, exponent)
+    plain_floats = dtype is np.float32 and name.startswith(("trace", "density", "peak"))
+    in_range = abs(power_of(name, propagator)) < 2 or plain_floats
+    assert found == ("right" if in_range else "refused")
+
+
+def test_bounds_whose_trace_is_taken_at_its_own_scale_are_caught(monkeypatch):
+    monkeypatch.setattr("kpflow_numerics.spectral._bounded.trace_in_range", kpf.trace)
+    assert verdict("rank bounds", propagator, float, 532) == "refused"
+
+
+ESTIMATES = {
+    "trace": lambda op: kpf.trace(op, "hutchinson", n_matvecs=40),
+    "norm": lambda op: kpf.frobenius_norm(op, "hutchinson", n_matvecs=40),
+}
+
+
+def numbers_that_are_off(name, make, dtype, exponent):
+    """Return what of an estimate is wrong at a scale, of its value, error and interval."""
+    plain, found = (ESTIMATES[name](make(dtype, each)) for each in (0, exponent))
+    power = 2 if make is propagator and name == "trace" else 1
+    allowed = default_tolerance(dtype, N**2, factor=500) * plain.value
+    assert plain.standard_error > 0
+    return {
+        field
+        for field in ("value", "lower", "upper", "standard_error")
+        if abs(np.ldexp(getattr(found, field), -power * exponent) - getattr(plain, field)) > allowed
+    }
+
+
+@pytest.mark.parametrize(("dtype", "exponent"), SCALES)
+@pytest.mark.parametrize("make", [matrix, kernel, propagator])
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_errors_and_intervals_have_the_scale_of_the_value(name, make, dtype, exponent):
+    assert numbers_that_are_off(name, make, dtype, exponent) == set()
+
+
+@pytest.mark.parametrize("field", ["value", "lower", "upper", "standard_error"])
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_a_number_left_at_another_scale_is_caught(name, field, monkeypatch):
+    scaled = tuple(each for each in _NUMBERS[Estimate] if each != field)
+    monkeypatch.setitem(_NUMBERS, Estimate, scaled)
+    assert numbers_that_are_off(name, matrix, np.float32, 100) == {field}
 
 
 @pytest.mark.parametrize("make", [matrix, kernel])

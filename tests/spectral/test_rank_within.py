@@ -86,11 +86,55 @@ def test_an_interval_that_forgets_the_blocks_is_caught(monkeypatch):
     assert np.mean([each.lower <= truth <= each.upper for each in found]) < 0.8
 
 
+def uneven_blocks(n_blocks, share, n_equal):
+    """Blocks of two coupled entries, the first with some equal ones and larger than the others."""
+    matrix = 0.05 * np.eye(20 * n_blocks)
+    for first in range(0, len(matrix), 20):
+        matrix[first : first + 2, first : first + 2] = 0.5 * (np.eye(2) + 1.0)
+    matrix[:n_equal, :n_equal] = share * (0.05 * np.eye(n_equal) + 0.95)
+    return matrix
+
+
+def covered(matrix, rtol, n_blocks, seeds):
+    truth = rank_from_weights(np.linalg.eigvalsh(matrix))
+    found = [sampled(matrix, rtol, seed, n_blocks)[0] for seed in seeds]
+    slack = default_tolerance("float64", len(matrix)) * truth
+    return np.mean([each.lower - slack <= truth <= each.upper + slack for each in found])
+
+
+@pytest.mark.parametrize("rtol", [10.0, 0.2])
+@pytest.mark.parametrize("n_equal", [2, 3])
+@pytest.mark.parametrize(("n_blocks", "share"), [(4, 100.0), (20, 100.0), (20, 5.0)])
+def test_a_block_that_outweighs_the_others_is_sampled_enough(n_blocks, share, n_equal, rtol):
+    matrix = uneven_blocks(n_blocks, share, n_equal)
+    assert covered(matrix, rtol, n_blocks, range(2000, 2200)) >= 0.9
+
+
+def test_too_few_degrees_of_freedom_are_caught(monkeypatch):
+    monkeypatch.setattr("kpflow_numerics.spectral._sampled_ratio._LEAST_FREEDOM", 0.0)
+    assert covered(uneven_blocks(20, 100.0, 3), 0.2, 20, range(2000, 2200)) < 0.8
+
+
+def test_a_budget_bounds_the_probes_of_uneven_blocks_too():
+    found, ratio = sampled(uneven_blocks(4, 100.0, 2), 0.2, 7, 4, budget=9)
+    assert ratio.used <= 9
+    assert found.value >= 1
+
+
+@pytest.mark.parametrize(("widened", "enough"), [(None, True), (0.0, False)])
+def test_choosing_when_to_stop_is_paid_for(widened, enough, monkeypatch):
+    if widened is not None:
+        module = "kpflow_numerics.spectral._sampled_ratio._WIDENED"
+        monkeypatch.setattr(module, widened)
+    matrix = with_eigenvalues(SPECTRA["slow"])
+    assert (covered(matrix, 0.05, 1, range(400)) > 0.9425) == enough
+
+
 def test_blocks_are_sampled_with_few_probes():
-    samples = [
-        sampled(blocks(), 0.3, seed, n_blocks)[1].used for n_blocks in (8, 1) for seed in (7,)
-    ]
-    assert samples == [4, 16]
+    equal = np.kron(np.eye(8), blocks(1))
+    assert [sampled(equal, 0.3, 7, n_blocks)[1].used for n_blocks in (8, 1)] == [4, 16]
+    # Of sizes one to eight.
+    assert max(sampled(blocks(), 0.3, seed, 8)[1].used for seed in range(30, 50)) <= 8
 
 
 def test_a_sketch_is_made_where_it_pays_and_not_where_it_does_not():
