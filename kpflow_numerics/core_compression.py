@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -33,11 +34,14 @@ class CompressedLinearization(SiteLinearization):
                 "none, and nothing to compress. Use the linearization itself."
             )
         self.tolerance = check_real(tolerance, "tolerance", minimum=0, maximum=1)
-        groups = tuple(
-            _compressed_group(group, place, self.tolerance)
+        compressed = [
+            _compressed_group(group, place, self.tolerance, sites.n_units)
             for place, group in enumerate(sites.groups)
-        )
+        ]
+        groups = tuple(group for group, _ in compressed)
         super().__init__(linearization.trajectory, replace(sites, groups=groups))
+        self._directions = tuple(directions for _, directions in compressed)
+        self._whole_layout = linearization.layout
         self._trace_error = _relative_trace_error(sites, self.weight_sites)
         H = sites.n_units
         self._core_layout = ParameterLayout(
@@ -58,6 +62,40 @@ class CompressedLinearization(SiteLinearization):
     def layout(self) -> ParameterLayout:
         """The coordinates of the weights, a matrix for each group of sites."""
         return self._core_layout
+
+    @property
+    def n_whole_parameters(self) -> int:
+        """Number p of parameters of the linearisation that was given."""
+        return self._whole_layout.size
+
+    def whole_parameters(self, core: FloatArray) -> FloatArray:
+        """Return the parameters of the linearisation that was given for coordinates here.
+
+        Parameters
+        ----------
+        core : ndarray, shape (p', k)
+            In the `layout` of this one.
+
+        Returns
+        -------
+        ndarray, shape (p, k)
+            ``W core`` with W orthonormal: J of the given linearisation makes of it what J makes of
+            the coordinates, to the rounding of the compression.
+        """
+        parts = self.layout.unpack(core)
+        whole = {
+            name: np.zeros((*shape, core.shape[1]), core.dtype)
+            for name, shape in self._whole_layout.shapes.items()
+        }
+        for part, directions in zip(parts.values(), self._directions, strict=True):
+            directions.add_to(whole, part)
+        return self._whole_layout.pack(whole)
+
+    def core_parameters(self, whole: FloatArray) -> FloatArray:
+        """Return ``W* whole``, ``(p, k) -> (p', k)``: the adjoint of :meth:`whole_parameters`."""
+        parts = self._whole_layout.unpack(whole)
+        found = (directions.coordinates(parts) for directions in self._directions)
+        return self.layout.pack(dict(zip(self.layout.shapes, found, strict=True)))
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -146,19 +184,66 @@ def coarse_linearization(linearization: Linearization) -> Linearization | None:
         return compress_core(single, COARSE_TOLERANCE)
 
 
-def _compressed_group(group: SiteGroup, place: int, tolerance: float) -> SiteGroup:
+@dataclass(frozen=True, eq=False)
+class _Directions:
+    """The leading right singular vectors of a group's weighted features, in its parameters.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (m, r)
+        Orthonormal columns, each row over the root of how many parameters stand behind its feature.
+    segments : tuple of Segment
+        The parameters behind the features.
+    row_slices : tuple of slice
+        The rows of the parameters that belong to each site.
+    """
+
+    matrix: FloatArray
+    segments: tuple[Segment, ...]
+    row_slices: tuple[slice, ...]
+
+    def add_to(self, whole: Mapping[str, FloatArray], core: FloatArray) -> None:
+        """Add the weights of coordinates ``(G H, r, k)`` to parameters."""
+        weights = np.matmul(self.matrix.astype(core.dtype), core)
+        for rows, own in zip(self.row_slices, self._by_site(weights), strict=True):
+            for segment in self.segments:
+                for name in segment.parameters:
+                    part = whole[name][rows]
+                    part += own[:, segment.columns].reshape(part.shape)
+
+    def coordinates(self, whole: Mapping[str, FloatArray]) -> FloatArray:
+        """Return the coordinates ``(G H, r, k)`` of parameters."""
+        some = whole[self.segments[0].parameters[0]]
+        n_rows = sum(rows.stop - rows.start for rows in self.row_slices)
+        weights = np.zeros((n_rows, len(self.matrix), some.shape[-1]), some.dtype)
+        for rows, own in zip(self.row_slices, self._by_site(weights), strict=True):
+            for segment in self.segments:
+                for name in segment.parameters:
+                    column = own[:, segment.columns]
+                    column += whole[name][rows].reshape(column.shape)
+        return np.matmul(self.matrix.T.astype(some.dtype), weights)
+
+    def _by_site(self, weights: FloatArray) -> list[FloatArray]:
+        return np.split(weights, len(self.row_slices))
+
+
+def _compressed_group(
+    group: SiteGroup, place: int, tolerance: float, n_units: int
+) -> tuple[SiteGroup, _Directions]:
     shape = group.features.shape
     X = group.weighted_features.reshape(-1, shape[-1]).astype(np.float64, copy=False)
-    left, sigma, _ = scipy.linalg.svd(X, full_matrices=False, check_finite=False)
+    left, sigma, right = scipy.linalg.svd(X, full_matrices=False, check_finite=False)
     rounding = (np.finfo(group.features.dtype).eps * max(X.shape)) ** 2
     kept = sigma**2 > max(tolerance, rounding) * sigma[0] ** 2
     # A group always keeps a column: kernels take no empty features.
     kept[0] = True
     features: FloatArray = (left[:, kept] * sigma[kept]).astype(group.features.dtype)
     features = features.reshape(*shape[:-1], -1)
+    matrix = right[kept].T / np.sqrt(group.multiplicity.astype(np.float64))[:, np.newaxis]
+    directions = _Directions(matrix, group.segments, tuple(group.row_slices(n_units)))
     segment = Segment(slice(0, features.shape[-1]), (f"core_{place}",))
     rows = tuple(range(len(group.row_blocks)))
-    return replace(group, features=features, segments=(segment,), row_blocks=rows)
+    return replace(group, features=features, segments=(segment,), row_blocks=rows), directions
 
 
 def _relative_trace_error(whole: WeightSites, kept: WeightSites) -> float:

@@ -13,6 +13,7 @@ from ..results import Cost
 from . import _product_costs
 from ._readout_map import ReadoutMap
 from .base import StructuredOperator
+from .core_embedding import CoreEmbedding, core_embedding
 
 if TYPE_CHECKING:
     from .output_kernel import OutputKernel
@@ -87,6 +88,11 @@ class OutputSensitivity(StructuredOperator):
         from .output_kernel import OutputKernel
 
         return OutputKernel(self.linearization, self._map.readout, parameters=self.parameters)
+
+    @property
+    def embedding(self) -> CoreEmbedding | None:
+        """W with ``S W`` equal to this, S being of what was compressed; None of a whole core."""
+        return core_embedding(self.linearization, self._map.n_parameters)
 
     def _along(self, linearization: Linearization) -> OutputSensitivity:
         return OutputSensitivity(linearization, self._map.readout, parameters=self._map.parameters)

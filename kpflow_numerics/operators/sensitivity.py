@@ -10,6 +10,7 @@ from ..linearization import Linearization
 from ..results import Cost
 from . import _product_costs
 from .base import StructuredOperator, check_linearization
+from .core_embedding import CoreEmbedding, core_embedding
 from .decoupled_sensitivity import DecoupledSensitivity
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class Sensitivity(StructuredOperator):
     def decoupled(self, n_groups: int | None = None) -> DecoupledSensitivity:
         """Return the block diagonal of the sensitivities of groups of trials, each by default."""
         return DecoupledSensitivity(self.linearization, n_groups)
+
+    @property
+    def embedding(self) -> CoreEmbedding | None:
+        """W with ``S W`` equal to this, S being of what was compressed; None of a whole core."""
+        return core_embedding(self.linearization)
 
     def _along(self, linearization: Linearization) -> Sensitivity:
         return Sensitivity(linearization)

@@ -14,6 +14,9 @@ by these names; all of them are optional.
 ``coarse()``, ``astype(dtype)`` : LinearOperator or None
     A cheaper operator near it in ``float32``, and the same operator rounded to a precision; with
     as many rows. Lanczos runs on the first and is refined, the second serves its certificate.
+``embedding`` : LinearOperator or None
+    Of a coarse operator's factor: orthonormal W from its domain into that of the operator's own
+    factor S, which on the range of W is near it. Lanczos is then refined in the domain of S.
 ``n_blocks`` : int
     Equal diagonal blocks of which the operator consists, in the order of its rows (and those of
     its columns). Eigensolvers then work in all of them at once.

@@ -1,8 +1,6 @@
 """Leading eigenpairs by Lanczos on a cheaper operator in ``float32``, refined with the operator.
 
-The residuals of the refinement are those of the operator itself. What the cheaper operator is wrong
-in is repaired by inexact inverse iteration, as Davidson's method does (J. Comput. Phys. 17, 1975):
-the inverse comes from the Krylov space that is there already.
+The residuals of the refinement are those of the operator itself.
 """
 
 from __future__ import annotations
@@ -11,183 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from .._threads import map_in_threads, share_rows, single_threaded_blas
-from .._typing import FloatArray
 from .._validation import InputError, MemoryLimitError
 from ..results import Cost
-from ..testing import default_tolerance
 from ._finish import Pairs
+from ._krylov_inverse import KrylovInverse
 from ._orthogonal import column_norms
-from ._side import Side, smaller_side
+from ._refinements import FactorRefinement, GivenRefinement, Refinement, domain_factors
+from ._ritz_span import RitzSpan, orthonormalised
+from ._side import smaller_side
 from ._view import SpectralView
-from .lanczos import LanczosBasis, lanczos, lanczos_capacity
+from .lanczos import lanczos, lanczos_capacity
 
 _MOST_BASES = 4
 _MOST_CORRECTIONS = 4
 _LEAST_GAIN = 0.5
+_LEAST_SHARE = 1e-5
 _BLOCKS = 3
-_SMALLEST_GAP = 1e-3
-_DEPENDENT = 1e-6
-_ROWS = 4_096
-
-
-class RitzSpan:
-    """The span of some columns, which need not be orthonormal, and of their images.
-
-    Only Gram matrices and combinations pass through the long arrays, as seldom as can be.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: list[FloatArray] = []
-        self._images: list[FloatArray] = []
-        self._gram: FloatArray = np.empty((0, 0))
-        self._quotient: FloatArray = np.empty((0, 0))
-
-    @property
-    def n_columns(self) -> int:
-        """Columns of all blocks."""
-        return len(self._gram)
-
-    def append(self, block: FloatArray, images: FloatArray) -> None:
-        """Add a block and its images."""
-        self._blocks.append(block)
-        self._images.append(images)
-        self._gram = _bordered(self._gram, [_products(each, block) for each in self._blocks])
-        self._quotient = _bordered(
-            self._quotient, [_products(each, images) for each in self._blocks]
-        )
-
-    def leading(self, k: int) -> tuple[FloatArray, FloatArray]:
-        """Return the k leading Ritz values, and the coefficients of orthonormal Ritz vectors."""
-        basis = self._orthonormal()
-        quotient = basis.T @ self._quotient @ basis
-        values, coefficients = np.linalg.eigh((quotient + quotient.T) / 2)
-        return values[::-1][:k], basis @ coefficients[:, ::-1][:, :k]
-
-    def _orthonormal(self) -> FloatArray:
-        """Return the coefficients of an orthonormal basis; columns that depend are left out."""
-        sizes = np.sqrt(np.diagonal(self._gram))
-        shares, directions = np.linalg.eigh(self._gram / np.outer(sizes, sizes))
-        kept = shares > _DEPENDENT
-        return directions[:, kept] / np.sqrt(shares[kept]) / sizes[:, np.newaxis]
-
-    def combine(self, coefficients: FloatArray) -> FloatArray:
-        """Return combinations of the columns."""
-        return _combined(self._blocks, coefficients)
-
-    def combine_images(self, coefficients: FloatArray) -> FloatArray:
-        """Return combinations of the images."""
-        return _combined(self._images, coefficients)
-
-    def residuals(self, values: FloatArray, coefficients: FloatArray) -> FloatArray:
-        """Return ``A v - value v`` for Ritz pairs."""
-        both = np.vstack([coefficients, -coefficients * values])
-        return _combined([*self._images, *self._blocks], both)
-
-    def take_out_of(self, block: FloatArray) -> None:
-        """Take the projections onto the span out of columns, and make their norms one."""
-        parts = np.vstack([_products(each, block) for each in self._blocks])
-        basis = self._orthonormal()
-        _add_combined(block, self._blocks, -basis @ (basis.T @ parts))
-        block /= column_norms(block)
-
-
-def _bordered(matrix: FloatArray, columns: list[FloatArray]) -> FloatArray:
-    """Return a symmetric matrix with some more columns, and rows."""
-    old, new = len(matrix), np.vstack(columns)
-    bordered = np.empty((len(new), len(new)))
-    bordered[:old, :old] = matrix
-    bordered[:, old:] = new
-    bordered[old:, :old] = new[:old].T
-    bordered[old:, old:] = (new[old:] + new[old:].T) / 2
-    return bordered
-
-
-def _combined(blocks: list[FloatArray], coefficients: FloatArray) -> FloatArray:
-    """Return the sum of blocks times their rows of the coefficients."""
-    result = np.zeros((len(blocks[0]), coefficients.shape[1]))
-    _add_combined(result, blocks, coefficients)
-    return result
-
-
-def _add_combined(result: FloatArray, blocks: list[FloatArray], coefficients: FloatArray) -> None:
-    """Add the sum of blocks times their rows of the coefficients, some rows at a time."""
-    ends = np.cumsum([each.shape[1] for each in blocks])[:-1]
-    weights = np.split(np.ascontiguousarray(coefficients), ends)
-
-    def add(share: range) -> None:
-        for first in share:
-            rows = slice(first, min(first + _ROWS, share.stop))
-            for each, weight in zip(blocks, weights, strict=True):
-                result[rows] += each[rows] @ weight
-
-    map_in_threads(add, _shares(len(result)))
-
-
-def _products(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Return ``left* right`` of long arrays."""
-
-    def product(share: range) -> FloatArray:
-        rows = slice(share.start, share.stop)
-        return left[rows].T @ right[rows]
-
-    return np.sum(map_in_threads(product, _shares(len(left))), axis=0)
-
-
-def _shares(n_rows: int) -> list[range]:
-    """Return the rows that each thread takes; the steps are those that stay in its cache."""
-    share = share_rows(n_rows)
-    return [range(first, min(first + share, n_rows), _ROWS) for first in range(0, n_rows, share)]
-
-
-def orthonormalised(vectors: FloatArray) -> FloatArray:
-    """Return nearly orthonormal vectors without what rounding left of their products."""
-    error = _products(vectors, vectors) - np.eye(vectors.shape[1])
-    if np.max(np.abs(error)) <= default_tolerance(vectors.dtype, vectors.shape[1]):
-        return vectors
-    return _combined([vectors], np.eye(len(error)) - error / 2)
-
-
-class KrylovInverse:
-    """``-(A - theta)^-1`` of residuals, outside the leading Ritz vectors of a Lanczos basis.
-
-    With V the basis on the side of ``L* L``, and ``L* L`` taken as ``V T V*``,
-
-        ``-(L L* - theta)^-1 = (1 - L (L* L - theta)^-1 L*) / theta``.
-
-    Parameters
-    ----------
-    side : Side
-        Where the iteration ran.
-    basis : LanczosBasis
-        What it left.
-    leading : int
-        How many Ritz vectors to leave out: Rayleigh-Ritz takes care of them.
-    """
-
-    def __init__(self, side: Side, basis: LanczosBasis, leading: int) -> None:
-        self._side, self._basis = side, basis
-        values, coefficients, _ = basis.ritz()
-        self._scale = float(np.max(np.abs(values)))
-        self._values, self._coefficients = values[leading:], coefficients[:, leading:]
-
-    def directions(self, residuals: FloatArray, values: FloatArray) -> FloatArray:
-        """Return what corrects Ritz vectors with these residuals and values, up to its length."""
-        dtype = self._basis.next.dtype
-        unit = np.empty(residuals.shape, dtype)
-        np.divide(residuals, column_norms(residuals), out=unit, casting="same_kind")
-        theta = np.maximum(np.abs(values), float(np.finfo(dtype).eps) * self._scale)
-        below = np.minimum(self._values[:, np.newaxis] - values, -_SMALLEST_GAP * self._scale)
-        lowered = self._side.lower(unit)
-        with single_threaded_blas():
-            parts = self._basis.parts(lowered).astype(np.float64)
-            within = self._coefficients @ ((self._coefficients.T @ parts) / below)
-            inverted = self._basis.combine(within + parts / theta)
-            inverted -= lowered / theta.astype(dtype)
-        if self._side.factor is None:
-            return -inverted.astype(residuals.dtype)
-        unit -= self._side.raised(inverted)
-        return unit.astype(residuals.dtype)
 
 
 def refined_lanczos(
@@ -223,8 +60,10 @@ def refined_lanczos(
     """
     side = smaller_side(coarse)
     k = min(k, side.n)
+    factors = domain_factors(view, side)
+    length = 2 * view.n if factors is None else view.n + 2 * factors.whole.shape[1]
+    blocks = float(_BLOCKS + 2) * k * length * view.dtype.itemsize
     try:
-        blocks = 2.0 * (_BLOCKS + 2) * k * view.n * view.dtype.itemsize
         capacity = lanczos_capacity(side.n, k, coarse.dtype, max_memory - blocks)
         found, basis = lanczos(
             side.apply,
@@ -241,13 +80,20 @@ def refined_lanczos(
             return None
         if not _well_in_range(float(found.values[0]), coarse.dtype):
             return None
-        start = side.lift(found.vectors)
-        if np.min(column_norms(start)) < 0.5:
+        inverse = KrylovInverse(basis, k)
+        refinement: Refinement
+        if factors is None:
+            refinement = GivenRefinement(view, side, inverse, found.vectors)
+            near_zero = np.min(column_norms(refinement.start)) < 0.5
+        else:
+            refinement = FactorRefinement(view, factors, inverse)
+            near_zero = found.values[-1] < _LEAST_SHARE * found.values[0]
+        if near_zero:
             return None
-        pairs = _refined(view, start.astype(view.dtype), KrylovInverse(side, basis, k), tolerance)
+        pairs = _refined(view, refinement, tolerance, rng)
     except (InputError, MemoryLimitError):
         return None
-    own = 4.0 * side.n * capacity * (found.used + 2.0 * k) + 12.0 * view.n * (_BLOCKS * k) ** 2
+    own = 4.0 * side.n * capacity * (found.used + 2.0 * k) + 6.0 * length * (_BLOCKS * k) ** 2
     columns = (capacity + k + 4.0) * side.n * coarse.dtype.itemsize
     return pairs, Cost(own, blocks + columns)
 
@@ -259,30 +105,31 @@ def _well_in_range(value: float, dtype: np.dtype[Any]) -> bool:
 
 
 def _refined(
-    view: SpectralView, start: FloatArray, inverse: KrylovInverse, tolerance: float
+    view: SpectralView, refinement: Refinement, tolerance: float, rng: np.random.Generator
 ) -> Pairs:
     """Return Ritz pairs in the span of some columns and of corrections to them."""
-    k = start.shape[1]
-    ritz = RitzSpan()
-    fresh, worst = start, np.inf
+    fresh = refinement.start
+    k = fresh.shape[1]
+    span = RitzSpan()
+    worst = np.inf
     for n_corrections in range(_MOST_CORRECTIONS + 1):
-        ritz.append(fresh, view.apply(fresh))
-        values, coefficients = ritz.leading(k)
-        residuals = ritz.residuals(values, coefficients)
-        norms = column_norms(residuals)
+        span.append(fresh, refinement.images(fresh))
+        values, coefficients = span.leading(k)
+        residuals = span.residuals(values, coefficients)
         norm = max(view.norm_estimate, float(np.max(np.abs(values))))
+        norms = refinement.residual_norms(residuals, values, tolerance * norm)
         before, worst = worst, float(np.max(norms))
-        left = norms > tolerance * norm
         idle = worst > _LEAST_GAIN * before or n_corrections == _MOST_CORRECTIONS
-        if idle or not left.any():
+        if idle or worst <= tolerance * norm:
             break
+        # Those that barely meet it would no longer do so when others near them turn.
+        left = norms > 0.5 * tolerance * norm
         chosen = residuals if left.all() else residuals[:, left]
-        fresh = inverse.directions(chosen, values[left])
-        if ritz.n_columns + fresh.shape[1] > _BLOCKS * k:
-            kept, images = ritz.combine(coefficients), ritz.combine_images(coefficients)
-            ritz = RitzSpan()
-            ritz.append(kept, images)
-        ritz.take_out_of(fresh)
-    return Pairs(
-        values.astype(view.dtype), orthonormalised(ritz.combine(coefficients)), norms, norm
-    )
+        fresh = refinement.directions(chosen, values[left])
+        if span.n_columns + fresh.shape[1] > _BLOCKS * k:
+            span = span.restarted(coefficients)
+            refinement.restart(coefficients)
+        span.take_out_of(fresh)
+    vectors = orthonormalised(refinement.vectors(span, values, coefficients))
+    norms = refinement.confirmed(vectors, values, norms, rng)
+    return Pairs(values.astype(view.dtype), vectors, norms, norm)

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.linalg
 
 from .._threads import single_threaded_blas
-from .._typing import FloatArray
+from .._typing import DTypeLike, FloatArray
 from .._validation import MemoryLimitError
 from ..results import format_bytes
 from .block_krylov import Progress, RitzPairs
@@ -126,23 +126,32 @@ class LanczosBasis:
 
         The residual of ``(theta, x)`` is a multiple of the next vector q, and that of the vector
         ``S x / sqrt(theta)`` of ``S S*`` the same multiple of ``S q / sqrt(theta)``, where
-        ``|S q|^2 = q* A q`` is the next diagonal entry of ``Q* A Q``. The largest of the last few
-        stands for it.
+        ``|S q|^2 = q* A q`` is the next diagonal entry of ``Q* A Q``: :attr:`last_quotient`.
         """
-        next_entry = float(np.max(np.diagonal(self._quotient)[max(0, self.size - 3) : self.size]))
-        if next_entry <= 0:
+        if self.last_quotient <= 0:
             return np.ones_like(values)
-        share: FloatArray = np.sqrt(next_entry / np.maximum(values, next_entry))
+        share: FloatArray = np.sqrt(self.last_quotient / np.maximum(values, self.last_quotient))
         return share
+
+    @property
+    def last_quotient(self) -> float:
+        """What the operator is on the last vectors: the largest of three diagonal entries."""
+        return float(np.max(np.diagonal(self._quotient)[max(0, self.size - 3) : self.size]))
 
     def parts(self, vectors: FloatArray) -> FloatArray:
         """Return the coefficients of the projections of vectors onto the basis."""
         return self._vectors[:, : self.size].T @ vectors
 
-    def combine(self, coefficients: FloatArray) -> FloatArray:
-        """Return combinations of the basis."""
-        weights = np.ascontiguousarray(coefficients, dtype=self._vectors.dtype)
-        return self._vectors[:, : self.size] @ weights
+    def combine(self, coefficients: FloatArray, dtype: DTypeLike | None = None) -> FloatArray:
+        """Return combinations of the basis, by default in its precision."""
+        basis = self._vectors[:, : self.size]
+        dtype = np.dtype(basis.dtype if dtype is None else dtype)
+        weights = np.ascontiguousarray(coefficients, dtype=dtype)
+        combined = np.empty((len(basis), weights.shape[1]), dtype)
+        for first in range(0, len(basis), _ROWS):
+            rows = slice(first, first + _ROWS)
+            np.matmul(basis[rows].astype(dtype, copy=False), weights, out=combined[rows])
+        return combined
 
     def restart(self, values: FloatArray, coefficients: FloatArray) -> None:
         """Keep these Ritz pairs only, and the next vector."""

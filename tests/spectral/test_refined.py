@@ -10,7 +10,8 @@ from scipy.sparse.linalg import aslinearoperator
 from kpflow_numerics._validation import InputError
 from kpflow_numerics.spectral import top_eigenpairs
 from kpflow_numerics.spectral._leading import FINEST_REFINED
-from kpflow_numerics.spectral._refined import KrylovInverse, RitzSpan, orthonormalised
+from kpflow_numerics.spectral._refinements import FactorRefinement, GivenRefinement
+from kpflow_numerics.spectral._ritz_span import RitzSpan, orthonormalised
 from kpflow_numerics.spectral.certificate import single_precision_certificate
 from kpflow_numerics.testing import assert_eigenpairs
 from tests.cases.spectra import (
@@ -99,6 +100,81 @@ def test_the_factor_of_the_coarse_operator_carries_the_iteration_and_the_correct
     assert result.n_matvecs == op.columns + op.twin.factor.columns
 
 
+def with_embedding(factor, rank, share=1.0):
+    """Return ``S S*`` whose coarse one has the leading right singular vectors of S for columns.
+
+    With a `share`, the operator in float32 is wrong: of S, it has that share.
+    """
+    W = np.linalg.svd(factor, full_matrices=False)[2][:rank].T
+    core = Operator((factor @ W).astype(np.float32), embedding=aslinearoperator(W))
+    twin = gram_operator(core.matrix)
+    twin.factor = core
+    single = gram_operator((share * factor).astype(np.float32))
+    op = gram_operator(factor, coarse=lambda: twin, astype=lambda dtype: single)
+    op.twin, op.single = twin, single
+    return op
+
+
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-7, 1e-8, 2e-9])
+@pytest.mark.parametrize("rank", [60, 120])
+@pytest.mark.parametrize("decay", [0.8, 0.93])
+def test_pairs_in_the_domain_of_the_factor(decay, rank, tolerance):
+    factor = with_singular_values(decay ** np.arange(150), (400, 200))
+    result = pairs(with_embedding(factor, rank), 8, tolerance=tolerance)
+    assert result.method == LABEL
+    assert_right(factor @ factor.T, result, 8, tolerance)
+
+
+def test_in_the_domain_one_block_is_of_full_precision_and_one_column_confirms_it():
+    op = with_embedding(with_singular_values(DECAY, (400, 200)), 60)
+    result = pairs(op, 8)
+    assert result.method == LABEL
+    assert op.factor.columns == 2 * 8
+    assert op.columns == 1
+    assert op.twin.columns == 0
+    assert op.twin.factor.widest == 1
+    assert 0 < op.single.factor.widest <= 8
+    counted = (op, op.factor, op.twin.factor, op.single, op.single.factor)
+    assert result.n_matvecs == sum(each.columns for each in counted)
+
+
+def test_start_that_is_good_enough_takes_no_correction():
+    op = with_embedding(with_singular_values(0.8 ** np.arange(150), (400, 200)), 60)
+    result = pairs(op, 8, tolerance=1e-5)
+    assert result.method == LABEL
+    assert op.single.factor.columns <= 8
+
+
+def with_wrong_float32(tolerance):
+    factor = with_singular_values(DECAY, (400, 200))
+    result = pairs(with_embedding(factor, 60, share=1e-3), 8, tolerance=tolerance)
+    residuals = factor @ (factor.T @ result.vectors) - result.vectors * result.values
+    return result, np.linalg.norm(residuals, axis=0)
+
+
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-7, 1e-8, 2e-9])
+def test_residuals_that_a_wrong_float32_operator_gives_are_disproved(tolerance):
+    result, residuals = with_wrong_float32(tolerance)
+    assert result.converged
+    assert residuals.max() <= tolerance * result.values[0] * (1 + 1e-6)
+    assert np.all(residuals <= 1.001 * result.residual_norms + 1e-14)
+
+
+def test_without_the_look_a_wrong_float32_operator_is_believed(monkeypatch):
+    """Planted fault: norms are returned as they came."""
+    monkeypatch.setattr(FactorRefinement, "confirmed", GivenRefinement.confirmed)
+    result, residuals = with_wrong_float32(1e-8)
+    assert result.method == LABEL
+    assert residuals.max() > 10 * result.residual_norms.max()
+
+
+def test_eigenvalues_near_zero_are_left_to_the_operator_itself():
+    factor = with_singular_values(0.05 ** np.arange(150), (400, 200))
+    result = pairs(with_embedding(factor, 150), 8)
+    assert result.method != LABEL
+    assert_right(factor @ factor.T, result, 8)
+
+
 def test_finer_tolerances_and_float32_are_not_refined():
     matrix = with_eigenvalues(DECAY)
     assert pairs(with_coarse(matrix), 8, tolerance=0.5 * FINEST_REFINED).method == "lanczos"
@@ -143,7 +219,7 @@ def test_corrections_that_lead_nowhere_are_noticed(monkeypatch):
     def anywhere(self, residuals, values):
         return np.random.default_rng(5).standard_normal(residuals.shape)
 
-    monkeypatch.setattr(KrylovInverse, "directions", anywhere)
+    monkeypatch.setattr(GivenRefinement, "directions", anywhere)
     matrix = with_eigenvalues(DECAY)
     result = pairs(with_coarse(matrix), 8)
     assert result.method == f"{LABEL}, block-krylov"
@@ -204,7 +280,39 @@ class TestRitzSpan:
         np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
         found = span.residuals(values, coefficients)
         np.testing.assert_allclose(found, self.matrix @ vectors - vectors * values, atol=1e-12)
-        np.testing.assert_allclose(span.combine_images(coefficients), self.matrix @ vectors)
+
+    def test_a_restart_keeps_columns_and_images(self):
+        span = self.span(self.columns)
+        values, coefficients = span.leading(3)
+        after = span.restarted(coefficients)
+        np.testing.assert_allclose(after.combine(np.eye(3)), span.combine(coefficients))
+        np.testing.assert_allclose(after.leading(3)[0], values)
+
+    def couplings_left(self, span):
+        """Return the residual outside of a span of rounded images, of eigenvectors off by 1e-6."""
+        values, vectors = np.linalg.eigh(self.matrix)
+        near = vectors[:, -3:] + 1e-6 * vectors[:, 20:23]
+        span.append(near, self.matrix @ near)
+        more = np.linalg.qr(vectors[:, 20:23] + 0.1 * vectors[:, 30:33])[0]
+        noise = np.random.default_rng(7).standard_normal(more.shape)
+        span.append(more, self.matrix @ more + 1e-4 * noise)
+        values, coefficients = span.leading(3)
+        exact = self.matrix @ span.combine(coefficients) - span.combine(coefficients) * values
+        return np.abs(vectors[:, 20:23].T @ exact).max()
+
+    def test_rounded_images_do_not_spoil_what_couples_a_block_to_those_before(self):
+        class FromNewImages(RitzSpan):
+            """Planted fault: couplings from the images of the new block."""
+
+            def append(self, block, images):
+                super().append(block, images)
+                old = len(self._quotient) - block.shape[1]
+                rows = [each.T @ images for each in self._blocks[:-1]]
+                for part, first in zip(rows, range(0, old, 3), strict=True):
+                    self._quotient[first : first + 3, old:] = part
+                    self._quotient[old:, first : first + 3] = part.T
+
+        assert self.couplings_left(RitzSpan()) < 0.1 * self.couplings_left(FromNewImages())
 
     def test_dependent_columns_are_left_out(self):
         twice = np.hstack([self.columns, self.columns[:, :3] + 1e-9 * self.columns[:, 3:6]])
