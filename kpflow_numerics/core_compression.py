@@ -82,14 +82,12 @@ class CompressedLinearization(SiteLinearization):
             ``W core`` with W orthonormal: J of the given linearisation makes of it what J makes of
             the coordinates, to the rounding of the compression.
         """
+        whole = np.zeros((self.n_whole_parameters, core.shape[1]), core.dtype)
+        arrays = self._whole_layout.unpack(whole)
         parts = self.layout.unpack(core)
-        whole = {
-            name: np.zeros((*shape, core.shape[1]), core.dtype)
-            for name, shape in self._whole_layout.shapes.items()
-        }
         for part, directions in zip(parts.values(), self._directions, strict=True):
-            directions.add_to(whole, part)
-        return self._whole_layout.pack(whole)
+            directions.add_to(arrays, part)
+        return whole
 
     def core_parameters(self, whole: FloatArray) -> FloatArray:
         """Return ``W* whole``, ``(p, k) -> (p', k)``: the adjoint of :meth:`whole_parameters`."""

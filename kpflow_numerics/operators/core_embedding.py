@@ -46,11 +46,15 @@ class CoreEmbedding(StructuredOperator):
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         n = self.linearization.n_parameters
-        return np.concatenate([self.linearization.whole_parameters(block[:n]), block[n:]])
+        return _followed(self.linearization.whole_parameters(block[:n]), block[n:])
 
     def _apply_adjoint_block(self, block: FloatArray) -> FloatArray:
         n = self.linearization.n_whole_parameters
-        return np.concatenate([self.linearization.core_parameters(block[:n]), block[n:]])
+        return _followed(self.linearization.core_parameters(block[:n]), block[n:])
+
+
+def _followed(own: FloatArray, more: FloatArray) -> FloatArray:
+    return np.concatenate([own, more]) if len(more) else own
 
 
 def core_embedding(linearization: Linearization, n_more: int = 0) -> CoreEmbedding | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._threads import single_threaded_blas
 from .._validation import InputError, MemoryLimitError
 from ..results import Cost
 from ._finish import Pairs
@@ -80,17 +81,19 @@ def refined_lanczos(
             return None
         if not _well_in_range(float(found.values[0]), coarse.dtype):
             return None
-        inverse = KrylovInverse(basis, k)
-        refinement: Refinement
-        if factors is None:
-            refinement = GivenRefinement(view, side, inverse, found.vectors)
-            near_zero = np.min(column_norms(refinement.start)) < 0.5
-        else:
-            refinement = FactorRefinement(view, factors, inverse)
-            near_zero = found.values[-1] < _LEAST_SHARE * found.values[0]
-        if near_zero:
-            return None
-        pairs = _refined(view, refinement, tolerance, rng)
+        # Threads of the BLAS would go on turning, in the way of those of the products.
+        with single_threaded_blas():
+            inverse = KrylovInverse(basis, k)
+            refinement: Refinement
+            if factors is None:
+                refinement = GivenRefinement(view, side, inverse, found.vectors)
+                near_zero = np.min(column_norms(refinement.start)) < 0.5
+            else:
+                refinement = FactorRefinement(view, factors, inverse)
+                near_zero = found.values[-1] < _LEAST_SHARE * found.values[0]
+            if near_zero:
+                return None
+            pairs = _refined(view, refinement, tolerance, rng)
     except (InputError, MemoryLimitError):
         return None
     own = 4.0 * side.n * capacity * (found.used + 2.0 * k) + 6.0 * length * (_BLOCKS * k) ** 2

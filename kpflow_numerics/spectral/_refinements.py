@@ -175,7 +175,9 @@ class FactorRefinement(Refinement):
         core = self._embedding.rmatmat(unit)
         inverted = self._inverse.apply(core.astype(self._inverse.dtype), values)
         # Outside of the core, S* S is nothing next to theta.
-        return unit / values - self._embedding.matmat(core / values + inverted)
+        unit /= values
+        unit -= self._embedding.matmat(core / values + inverted)
+        return unit
 
     def restart(self, coefficients: FloatArray) -> None:
         self._halves = [combined(self._halves, coefficients)]
