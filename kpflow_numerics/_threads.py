@@ -113,8 +113,12 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     Each has the BLAS on one thread, which holds its speed on a busy machine where a threaded BLAS
     loses it. The function must spend its time in NumPy and call no parallel kernel.
     """
-    with single_threaded_blas(), ThreadPoolExecutor(n_threads()) as pool:
-        return list(pool.map(function, items))
+    pieces = list(items)
+    with single_threaded_blas():
+        if len(pieces) == 1:
+            return [function(pieces[0])]
+        with ThreadPoolExecutor(n_threads()) as pool:
+            return list(pool.map(function, pieces))
 
 
 def share_rows(n_rows: int) -> int:

@@ -14,7 +14,7 @@ from .._validation import check_array, check_choice, check_integer, check_real, 
 from ..results import Cost
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, check_max_memory, dense_memory
 from ._finish import Pairs, certify, rayleigh_ritz
-from ._refined import refined_lanczos
+from ._refined import Refined, refined_lanczos
 from ._side import Side, given_side, smaller_side
 from ._view import SpectralView
 from .arpack import arpack_vectors, lanczos_vectors
@@ -200,8 +200,8 @@ def _refined_or_whole(view: SpectralView, coarse: SpectralView, options: Options
         remaining = max(remaining, options.k)
         rest = dataclasses.replace(options, max_products=remaining)
         return _of_whole_precision(view, rest, "lanczos")
-    pairs, cost = found
-    certificate = _in_single_precision(view, pairs, options) or _certificate(view, pairs, options)
+    pairs, cost = found.pairs, found.cost
+    certificate = _in_single_precision(found, options) or _certificate(view, pairs, options)
     first = Leading(pairs, "lanczos, float32, refined", certificate, cost)
     good = first.no_larger_left and pairs.meet(options.k, options.tolerance)
     if good or remaining < options.k + BLOCK_COLUMNS:
@@ -216,16 +216,15 @@ def _refined_or_whole(view: SpectralView, coarse: SpectralView, options: Options
     return dataclasses.replace(last, method=f"{first.method}, {last.method}", cost=both)
 
 
-def _in_single_precision(view: SpectralView, pairs: Pairs, options: Options) -> Certificate | None:
+def _in_single_precision(found: Refined, options: Options) -> Certificate | None:
     """Return the certificate if products in ``float32`` can give it."""
-    single = view.twin("astype", np.float32)
-    if single is None:
+    if found.single is None:
         return None
     return single_precision_certificate(
-        single.apply,
-        pairs.values,
-        pairs.vectors,
-        norm=pairs.norm,
+        found.single.side.apply,
+        found.pairs.values,
+        found.single.vectors,
+        norm=found.pairs.norm,
         rng=options.rng,
         n_products=options.certificate_products,
     )

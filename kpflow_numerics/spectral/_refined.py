@@ -5,6 +5,7 @@ The residuals of the refinement are those of the operator itself.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,13 @@ from ..results import Cost
 from ._finish import Pairs
 from ._krylov_inverse import KrylovInverse
 from ._orthogonal import column_norms
-from ._refinements import FactorRefinement, GivenRefinement, Refinement, domain_factors
+from ._refinements import (
+    FactorRefinement,
+    GivenRefinement,
+    Refinement,
+    SinglePrecision,
+    domain_factors,
+)
 from ._ritz_span import RitzSpan, orthonormalised
 from ._side import smaller_side
 from ._view import SpectralView
@@ -28,6 +35,25 @@ _LEAST_SHARE = 1e-5
 _BLOCKS = 3
 
 
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """Outcome of :func:`refined_lanczos`.
+
+    Attributes
+    ----------
+    pairs : Pairs
+        With residuals of the operator itself, whether or not they meet the tolerance.
+    single : SinglePrecision or None
+        What a certificate in ``float32`` can run on.
+    cost : Cost
+        What was used beside the products.
+    """
+
+    pairs: Pairs
+    single: SinglePrecision | None
+    cost: Cost
+
+
 def refined_lanczos(
     view: SpectralView,
     coarse: SpectralView,
@@ -37,7 +63,7 @@ def refined_lanczos(
     rng: np.random.Generator,
     max_products: int,
     max_memory: float,
-) -> tuple[Pairs, Cost] | None:
+) -> Refined | None:
     """Find leading eigenpairs, one of each repeated eigenvalue, with few products of the operator.
 
     Parameters
@@ -53,11 +79,9 @@ def refined_lanczos(
 
     Returns
     -------
-    tuple of Pairs and Cost, or None
-        The pairs, with residuals of the operator itself, whether or not they meet the tolerance;
-        and what was used beside the products. None where the coarse operator's numbers leave
-        the range of the floats, its iteration does not converge or ends with eigenvalues near
-        zero, or memory does not suffice.
+    Refined or None
+        None where the coarse operator's numbers leave the range of the floats, its iteration does
+        not converge or ends with eigenvalues near zero, or memory does not suffice.
     """
     side = smaller_side(coarse)
     k = min(k, side.n)
@@ -93,12 +117,12 @@ def refined_lanczos(
                 near_zero = found.values[-1] < _LEAST_SHARE * found.values[0]
             if near_zero:
                 return None
-            pairs = _refined(view, refinement, tolerance, rng)
+            pairs, single = _refined(view, refinement, tolerance, rng)
     except (InputError, MemoryLimitError):
         return None
     own = 4.0 * side.n * capacity * (found.used + 2.0 * k) + 6.0 * length * (_BLOCKS * k) ** 2
     columns = (capacity + k + 4.0) * side.n * coarse.dtype.itemsize
-    return pairs, Cost(own, blocks + columns)
+    return Refined(pairs, single, Cost(own, blocks + columns))
 
 
 def _well_in_range(value: float, dtype: np.dtype[Any]) -> bool:
@@ -109,7 +133,7 @@ def _well_in_range(value: float, dtype: np.dtype[Any]) -> bool:
 
 def _refined(
     view: SpectralView, refinement: Refinement, tolerance: float, rng: np.random.Generator
-) -> Pairs:
+) -> tuple[Pairs, SinglePrecision | None]:
     """Return Ritz pairs in the span of some columns and of corrections to them."""
     fresh = refinement.start
     k = fresh.shape[1]
@@ -135,4 +159,5 @@ def _refined(
         span.take_out_of(fresh)
     vectors = orthonormalised(refinement.vectors(span, values, coefficients))
     norms = refinement.confirmed(vectors, values, norms, rng)
-    return Pairs(values.astype(view.dtype), vectors, norms, norm)
+    pairs = Pairs(values.astype(view.dtype), vectors, norms, norm)
+    return pairs, refinement.single_precision(span, coefficients)

@@ -16,11 +16,27 @@ from .._typing import FloatArray
 from ._krylov_inverse import KrylovInverse
 from ._orthogonal import column_norms
 from ._ritz_span import RitzSpan, combined
-from ._side import Side, smaller_side
+from ._side import Side, factor_side, given_side, smaller_side
 from ._view import CountedOperator, SpectralView
 
 _FAR = 100.0
 _DISPROVED = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class SinglePrecision:
+    """The operator in ``float32``, on the side where its eigenvectors are shorter.
+
+    Attributes
+    ----------
+    side : Side
+        Of nothing else than the operator rounded, or its factor.
+    vectors : ndarray, shape (side.n, k)
+        The eigenvectors there of the pairs found.
+    """
+
+    side: Side
+    vectors: FloatArray
 
 
 class Refinement(ABC):
@@ -74,6 +90,10 @@ class Refinement(ABC):
         """Return the residual norms of pairs, made anew where a random look disproves them."""
         return norms
 
+    @abstractmethod
+    def single_precision(self, span: RitzSpan, coefficients: FloatArray) -> SinglePrecision | None:
+        """Return what a certificate in ``float32`` can run on, if there is such an operator."""
+
 
 class GivenRefinement(Refinement):
     """With products of the operator itself, in its own precision.
@@ -109,6 +129,12 @@ class GivenRefinement(Refinement):
             return -inverted.astype(residuals.dtype)
         unit -= self._side.raised(inverted)
         return unit.astype(residuals.dtype)
+
+    def single_precision(self, span: RitzSpan, coefficients: FloatArray) -> SinglePrecision | None:
+        single = self._view.twin("astype", np.float32)
+        if single is None:
+            return None
+        return SinglePrecision(given_side(single), span.combine(coefficients))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +226,9 @@ class FactorRefinement(Refinement):
         coefficients: FloatArray,
     ) -> FloatArray:
         return combined(self._halves, coefficients / np.sqrt(values))
+
+    def single_precision(self, span: RitzSpan, coefficients: FloatArray) -> SinglePrecision | None:
+        return SinglePrecision(factor_side(self._single), span.combine(coefficients))
 
     def confirmed(
         self,

@@ -11,6 +11,7 @@ from ._orthogonal import column_norms
 
 _DEPENDENT = 1e-6
 _ROWS = 4_096
+_WORTH_A_THREAD = 8 * _ROWS
 
 
 class RitzSpan:
@@ -123,7 +124,7 @@ def _products(left: FloatArray, right: FloatArray) -> FloatArray:
 
 def _shares(n_rows: int) -> list[range]:
     """Return the rows that each thread takes; the steps are those that stay in its cache."""
-    share = share_rows(n_rows)
+    share = max(share_rows(n_rows), _WORTH_A_THREAD)
     return [range(first, min(first + share, n_rows), _ROWS) for first in range(0, n_rows, share)]
 
 
