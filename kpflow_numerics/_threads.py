@@ -54,7 +54,24 @@ def _launched() -> tuple[int, str]:
     return os.getpid(), numba.threading_layer()
 
 
-@functools.cache
+class _Turns:
+    """The one lock of all Python threads that come to a kernel, anew in a forked process.
+
+    A thread that held it when the process was forked is not there to let go of it.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_TURNS = _Turns()
+
+
 def _turn() -> AbstractContextManager[Any]:
     """Return what a Python thread holds while it is in a kernel.
 
@@ -62,7 +79,7 @@ def _turn() -> AbstractContextManager[Any]:
     in kernels at once.
     """
     _, layer = _launched()
-    return threading.RLock() if layer == "workqueue" else nullcontext()
+    return _TURNS.lock if layer == "workqueue" else nullcontext()
 
 
 def _check_process() -> None:

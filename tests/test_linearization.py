@@ -9,6 +9,7 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputTypeError, MemoryLimitError
+from kpflow_numerics.kernels.columns import MOST_COLUMNS
 from kpflow_numerics.linearization import (
     GenericLinearization,
     SiteLinearization,
@@ -33,6 +34,13 @@ STATE_PRODUCTS = (
 )
 
 PARAMETER_PRODUCTS = ("param_jvp", "sensitivity")
+IN_PLACE_PRODUCTS = (
+    "propagate",
+    "propagate_adjoint",
+    "param_gram",
+    "sensitivity_adjoint",
+    "tangent_kernel",
+)
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray, dtype: type, size: int) -> None:
@@ -44,13 +52,30 @@ def assert_close(found: np.ndarray, expected: np.ndarray, dtype: type, size: int
 
 def products(
     lin: kpf.Linearization, k: int
-) -> dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]]:
+) -> dict[str, tuple[Callable[..., np.ndarray], np.ndarray]]:
     """Return every product of a linearisation, with a random block for it."""
     rng = np.random.default_rng(41)
     state = rng.standard_normal((*lin.dims, k)).astype(lin.dtype)
     params = rng.standard_normal((lin.n_parameters, k)).astype(lin.dtype)
     found = {name: (getattr(lin, name), state) for name in STATE_PRODUCTS}
     return {**found, **{name: (getattr(lin, name), params) for name in PARAMETER_PRODUCTS}}
+
+
+@pytest.mark.parametrize("k", [1, 3, MOST_COLUMNS + 1])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("case", SITE_CASES, ids=str)
+def test_blocks_of_any_order_in_memory_give_the_same(
+    case: CellCase, overwrite: bool, k: int
+) -> None:
+    lin = case.linearization()
+    for name, (product, block) in products(lin, k).items():
+        if overwrite and name not in IN_PLACE_PRODUCTS:
+            continue
+        expected = product(block)
+        for other in (np.asfortranarray(block), np.repeat(block, 2, axis=-1)[..., ::2]):
+            options = {"overwrite": True} if overwrite else {}
+            found = product(other, **options)
+            np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
 @ALL_CASES

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import pytest
 
+from kpflow_numerics import _threads
 from kpflow_numerics._threads import (
     _WORTH_SHARING,
     kernel_threads,
@@ -132,3 +135,43 @@ else:
         pytest.skip("needs OpenMP")
     assert "this process was forked from one that had used kernels" in done.stdout, done.stderr
     assert "NUMBA_THREADING_LAYER=workqueue" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_does_not_wait_for_the_turn_of_a_thread_that_it_lacks() -> None:
+    code = """
+import os, threading
+held, child = threading.Event(), threading.Event()
+
+def hold():
+    with _threads.kernel_threads(1.0):
+        held.set()
+        child.wait()
+
+threading.Thread(target=hold).start()
+held.wait()
+identifier = os.fork()
+if identifier == 0:
+    threading.Thread(target=lambda: (child.wait(30), os._exit(1)), daemon=True).start()
+    with _threads.kernel_threads(1.0):
+        os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(identifier, 0)[1]))
+child.set()
+"""
+    done = run_apart(code, "workqueue")
+    assert done.stdout.split() == ["0"], done.stderr
+
+
+def test_threads_that_come_first_at_once_take_turns_by_one_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meeting = threading.Barrier(2)
+
+    def launched() -> tuple[int, str]:
+        meeting.wait(30)
+        return os.getpid(), "workqueue"
+
+    monkeypatch.setattr(_threads, "_launched", launched)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: _threads._turn(), range(2))
+    assert first is second

@@ -224,7 +224,7 @@ class WeightSites:
 
     def propagate(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
-        out = block if overwrite else block.copy()
+        out = np.ascontiguousarray(block) if overwrite else block.copy()
         with kernel_threads(self._recurrent_work(block)):
             if out.shape[-1] <= MOST_COLUMNS:
                 column_kernels.propagate(
@@ -246,7 +246,7 @@ class WeightSites:
 
     def propagate_adjoint(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P* block`` for a block ``(B, T, N, k)``, in its place if `overwrite`."""
-        out = block if overwrite else block.copy()
+        out = np.ascontiguousarray(block) if overwrite else block.copy()
         with kernel_threads(self._recurrent_work(block)):
             if out.shape[-1] <= MOST_COLUMNS:
                 column_kernels.propagate_adjoint(
@@ -279,11 +279,13 @@ class WeightSites:
         self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]
     ) -> Params:
         """Return ``J* P* block`` in one scan, as arrays of the parameters' shapes."""
+        block = np.ascontiguousarray(block)
         return self._gradients(self._flow, block, shapes, self._scan_work(block.shape[-1]))
 
     def tangent_kernel(self, block: FloatArray, *, overwrite: bool = False) -> FloatArray:
         """Return ``P J J* P* block`` in two scans, in the place of the block if `overwrite`."""
         k = block.shape[-1]
+        block = np.ascontiguousarray(block)
         out = block if overwrite else np.empty_like(block)
         with kernel_threads(2.0 * self._scan_work(k)):
             core = self._pull_back(self._flow, block)
@@ -425,6 +427,7 @@ class WeightSites:
         In the place of the block if `overwrite`.
         """
         k = block.shape[-1]
+        block = np.ascontiguousarray(block)
         out = block if overwrite else np.empty_like(block)
         with kernel_threads(2.0 * self._parameter_work(k)):
             if k <= MOST_COLUMNS:
@@ -491,6 +494,7 @@ class WeightSites:
     def param_vjp(self, block: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> Params:
         """Return ``J* block`` as arrays of the parameters' shapes with a last axis of ``k``."""
         k = block.shape[-1]
+        block = np.ascontiguousarray(block)
         if k <= MOST_COLUMNS:
             return self._gradients(self._still, block, shapes, self._parameter_work(k))
         with kernel_threads(self._parameter_work(k)):
