@@ -128,8 +128,8 @@ class EigenResult:
         Orthonormal eigenvectors, a column each.
     residual_norms : ndarray, shape (k,)
         ``|A v - value v|`` for each pair, from products of the operator itself, not a recurrence.
-        After a refinement in the domain of a factor, what a random combination of the pairs has
-        confirmed; some are upper bounds.
+        After a refinement in the domain of a factor some are upper bounds, and all of them
+        together are what a random combination of the pairs has confirmed, to a factor of two.
     converged : bool
         Whether all pairs asked for are there and each residual is at most `tolerance` times the
         norm of the operator.

@@ -174,8 +174,11 @@ def _certified_krylov(view: SpectralView, options: Options, method: str) -> Lead
 
 
 def _refinable(view: SpectralView, options: Options) -> bool:
-    """Whether a tolerance is asked for, and a number of pairs, that refinement may serve."""
-    fixed = options.enough is None
+    """Whether refinement may serve the tolerance, the number of pairs and the budget asked for.
+
+    An iteration with the coarse operator that a budget ends has found nothing that could be given.
+    """
+    fixed = options.enough is None and options.max_products >= _PRODUCTS_A_PAIR * options.k
     return fixed and view.dtype == np.float64 and options.tolerance >= FINEST_REFINED
 
 

@@ -1,6 +1,6 @@
 """Leading eigenpairs by Lanczos on a cheaper operator in ``float32``, refined with the operator.
 
-The residuals of the refinement are those of the operator itself.
+Residuals are of the operator itself, and not of what the iteration ran on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Refined:
     Attributes
     ----------
     pairs : Pairs
-        With residuals of the operator itself, whether or not they meet the tolerance.
+        With residuals of the operator, confirmed where ``float32`` took part; whether or not they
+        meet the tolerance.
     single : SinglePrecision or None
         What a certificate in ``float32`` can run on.
     cost : Cost
