@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +22,10 @@ class Peer:
 
     def _linearization(self) -> kpf.Linearization:
         return kpf.linearize(kpf.simulate(self.cell, self.params, self.inputs))
+
+    @cached_property
+    def _kernel(self) -> kpf.TangentKernel:
+        return kpf.TangentKernel(self._linearization())
 
     def product(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
         lin = self._linearization()
@@ -52,6 +57,5 @@ class Peer:
 
     def eigenpairs(self, count: int, tolerance: float) -> tuple[np.ndarray, np.ndarray, bool]:
         """Return leading eigenpairs of the NTK, and whether they are certified complete."""
-        kernel = kpf.TangentKernel(self._linearization())
-        found = kpf.top_eigenpairs(kernel, count, tolerance=tolerance)
+        found = kpf.top_eigenpairs(self._kernel, count, tolerance=tolerance)
         return found.values, found.vectors, bool(found.converged and found.complete)

@@ -21,6 +21,8 @@ from ._view import CountedOperator, SpectralView
 
 _FAR = 100.0
 _DISPROVED = 2.0
+# A wide block is copied on its way through S*, which fresh memory makes dear.
+_COLUMNS_AT_A_TIME = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +194,10 @@ class FactorRefinement(Refinement):
 
     def images(self, block: FloatArray) -> FloatArray:
         factor = self._single if self._halves else self._whole
-        half = factor.matmat(block)
-        self._halves.append(half)
-        return factor.rmatmat(half).astype(block.dtype, copy=False)
+        n_parts = -(-block.shape[1] // _COLUMNS_AT_A_TIME)
+        parts = [factor.matmat(part) for part in np.array_split(block, n_parts, axis=1)]
+        self._halves += parts
+        return np.hstack([factor.rmatmat(part) for part in parts], dtype=block.dtype)
 
     def directions(self, residuals: FloatArray, values: FloatArray) -> FloatArray:
         unit = residuals / column_norms(residuals)

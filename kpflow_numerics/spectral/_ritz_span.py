@@ -129,8 +129,16 @@ def _shares(n_rows: int) -> list[range]:
 
 
 def orthonormalised(vectors: FloatArray) -> FloatArray:
-    """Return nearly orthonormal vectors without what rounding left of their products."""
+    """Take out of nearly orthonormal vectors, in their place, what rounding left of products."""
     error = _products(vectors, vectors) - np.eye(vectors.shape[1])
     if np.max(np.abs(error)) <= default_tolerance(vectors.dtype, vectors.shape[1]):
         return vectors
-    return combined([vectors], np.eye(len(error)) - error / 2)
+    correction = np.eye(len(error)) - error / 2
+
+    def correct(share: range) -> None:
+        for first in share:
+            rows = slice(first, min(first + _ROWS, share.stop))
+            vectors[rows] = vectors[rows] @ correction
+
+    map_in_threads(correct, _shares(len(vectors)))
+    return vectors
