@@ -31,6 +31,7 @@ from .lanczos import lanczos, lanczos_capacity
 _MOST_BASES = 4
 _MOST_CORRECTIONS = 4
 _LEAST_GAIN = 0.5
+# Eigenvalues that float32 still tells from zero.
 _LEAST_SHARE = 1e-5
 _BLOCKS = 3
 

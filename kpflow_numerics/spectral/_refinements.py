@@ -19,7 +19,10 @@ from ._ritz_span import RitzSpan, combined
 from ._side import Side, factor_side, given_side, smaller_side
 from ._view import CountedOperator, SpectralView
 
+# S makes a residual, most of which is outside of the core, up to this much smaller: a bound further
+# off than that need not be looked at.
 _FAR = 100.0
+# For orthogonal residuals the look is their root sum of squares; for others it scatters about it.
 _DISPROVED = 2.0
 # A wide block is copied on its way through S*, which fresh memory makes dear.
 _COLUMNS_AT_A_TIME = 12

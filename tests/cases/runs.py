@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -140,3 +141,13 @@ def assert_equal_results(left: object, right: object, where: str = "") -> None:
         assert left.tobytes() == right.tobytes(), where
     else:
         assert left == right or (left != left and right != right), f"{where}: {left!r} {right!r}"
+
+
+def of_characters(path: Path) -> Path:
+    """Train a few iterations on a task whose loss is the cross-entropy, into a file."""
+    task = kpf.Characters("abcab bca cab. " * 30, n_steps=5)
+    kpf.train(
+        kpf.GRU(task.n_inputs, 5), task, n_iterations=4, batch_size=6, checkpoint_every=4,
+        evaluation_trials=3, rng=7, store=path,
+    )  # fmt: skip
+    return path

@@ -10,6 +10,7 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError
+from tests.cases.runs import of_characters
 
 TASK = kpf.MemoryPro(n_stimulus=2, n_memory=1, n_response=2)
 
@@ -75,15 +76,6 @@ def test_other_optimisers_trials_and_errors(tmp_path: Path) -> None:
         found.course("bptt", "moves")
     with pytest.raises(InputError, match="feedback_gain must be finite and at least 0"):
         kpf.learning_rule_dynamics(path, feedback_gain=-1.0)
-
-
-def of_characters(path: Path) -> Path:
-    task = kpf.Characters("abcab bca cab. " * 30, n_steps=5)
-    kpf.train(
-        kpf.GRU(task.n_inputs, 5), task, n_iterations=4, batch_size=6, checkpoint_every=4,
-        evaluation_trials=3, rng=7, store=path,
-    )  # fmt: skip
-    return path
 
 
 def alignments_with(path: Path, loss: kpf.training.losses.Loss) -> kpf.LearningRuleAlignments:

@@ -10,15 +10,7 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics.experiments.validate import validate_run
 from kpflow_numerics.results import ValidationReport
-
-
-def of_characters(path: Path) -> Path:
-    task = kpf.Characters("abcab bca cab. " * 30, n_steps=5)
-    kpf.train(
-        kpf.GRU(task.n_inputs, 5), task, n_iterations=4, batch_size=6, checkpoint_every=4,
-        evaluation_trials=3, rng=7, store=path,
-    )  # fmt: skip
-    return path
+from tests.cases.runs import of_characters
 
 
 def report_with(path: Path, loss: kpf.training.losses.Loss) -> ValidationReport:
