@@ -12,6 +12,7 @@ import pytest
 import kpflow_numerics as kpf
 from kpflow_numerics.results import Cost
 from kpflow_numerics.spectral import _leading
+from kpflow_numerics.spectral._refinements import FactorRefinement
 
 BESIDE = 2**19
 DTYPES = ["float32", "float64"]
@@ -147,6 +148,31 @@ def test_bounds_of_the_kernel_take_what_is_said(quantity: str, dtype: str) -> No
         taken, found = peak(lambda: kpf.effective_rank(op, method="bounds", rtol=0.05))
         assert found.n_matvecs == 0
     assert_peak(taken, found.cost.memory_bytes)
+
+
+def refined_pairs(k: int) -> tuple[int, float]:
+    op = kernel("float64")
+    taken, found = peak(lambda: kpf.top_eigenpairs(op, k, method="lanczos", tolerance=1e-8, rng=3))
+    assert found.method == "lanczos, float32, refined"
+    return taken, found.cost.memory_bytes
+
+
+@pytest.mark.parametrize("k", [4, 10, 20])
+def test_a_refinement_in_the_domain_takes_at_most_what_is_said(k: int) -> None:
+    taken, formula = refined_pairs(k)
+    assert 0.3 * formula <= taken <= formula + BESIDE
+
+
+def test_blocks_that_a_refinement_keeps_too_long_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, held = FactorRefinement.images, []
+
+    def hoarding(self: FactorRefinement, block: np.ndarray) -> np.ndarray:
+        held.extend(np.ones((self._view.n, block.shape[1])) for _ in range(4))
+        return own(self, block)
+
+    monkeypatch.setattr(FactorRefinement, "images", hoarding)
+    taken, formula = refined_pairs(20)
+    assert taken > formula + BESIDE
 
 
 def test_a_second_basis_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
