@@ -40,6 +40,7 @@ TO_REACH = {1e-3: 10.0, 1e-2: 1.0}
 COLUMNS = 32
 PEERS = ("pytorch_by_hand", "jax_autodiff", "jax_by_hand")
 PRODUCTS = {"K": ("K",), "P P*": ("P", "P*"), "NTK": ("NTK",)}
+OPERATORS = {"K": kpf.ParameterOperator, "P P*": kpf.PropagatorGram, "NTK": kpf.TangentKernel}
 
 Record = dict[str, Any]
 
@@ -104,24 +105,20 @@ def products_for(samples: list[Record], accuracy: float) -> float:
     return float(last["budget"] * (last["error"] / accuracy) ** (1.0 / power))
 
 
-def measure(cell: str, units: int, folder: Path) -> list[Record]:
-    """Return a record for each operator of a trained network."""
+def measure(cell: str, units: int, names: list[str], folder: Path) -> list[Record]:
+    """Return two records, an accuracy each, for each of these operators of a trained network."""
     problem = trained_problem(cell, units, folder)
     assert problem.saved is not None
     lin = linearization(problem.saved, cell, units)
-    operators = {
-        "K": kpf.ParameterOperator(lin),
-        "P P*": kpf.PropagatorGram(lin),
-        "NTK": kpf.TangentKernel(lin),
-    }
     with Contest(list(PEERS), rounds=3, turn_seconds=0.1) as contest:
         products = {
-            name: contest.products(problem, "float64", name, COLUMNS)
-            for names in PRODUCTS.values()
+            product: contest.products(problem, "float64", product, COLUMNS)
             for name in names
+            for product in PRODUCTS[name]
         }
     records = []
-    for name, operator in operators.items():
+    for name in names:
+        operator = OPERATORS[name](lin)
         operator.matmat(np.ones((operator.shape[1], COLUMNS)))
         column = sum(
             min(
@@ -168,12 +165,15 @@ def main() -> None:
     )
     parser.add_argument("--cells", nargs="+", default=["vanilla-rnn", "gru"])
     parser.add_argument("--units", type=int, default=128)
+    parser.add_argument(
+        "--operators", nargs="+", choices=list(OPERATORS), default=list(OPERATORS), metavar="NAME"
+    )
     parser.add_argument("--output", type=Path, default=Path("build/ranks.json"))
     parsed = parser.parse_args()
     records: list[Record] = []
     for cell in parsed.cells:
         with tempfile.TemporaryDirectory() as folder:
-            records += measure(cell, parsed.units, Path(folder))
+            records += measure(cell, parsed.units, parsed.operators, Path(folder))
     parsed.output.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(conditions() | {"records": records}, indent=1)
     parsed.output.write_text(text + "\n", encoding="utf-8")

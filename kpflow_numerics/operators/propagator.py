@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .._typing import FloatArray
 from ..linearization import Linearization
 from ..results import Cost
@@ -61,6 +63,13 @@ class Propagator(StructuredOperator):
         from .propagator_gram import PropagatorGram
 
         return PropagatorGram(self.linearization)
+
+    def coarse(self) -> StructuredOperator | None:
+        """Return the operator in ``float32``: it sees no features that could be cut."""
+        return self.astype(np.float32)
+
+    def _along(self, linearization: Linearization) -> Propagator:
+        return Propagator(linearization)
 
     def _apply_block(self, block: FloatArray) -> FloatArray:
         return self.linearization.propagate(block)

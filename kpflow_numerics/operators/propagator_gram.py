@@ -62,6 +62,13 @@ class PropagatorGram(StructuredOperator):
         """The operator ``P`` of which this is the Gram operator."""
         return Propagator(self.linearization)
 
+    def coarse(self) -> StructuredOperator | None:
+        """Return the operator in ``float32``: it sees no features that could be cut."""
+        return self.astype(np.float32)
+
+    def _along(self, linearization: Linearization) -> PropagatorGram:
+        return PropagatorGram(linearization)
+
     def _apply_block(self, block: FloatArray) -> FloatArray:
         adjoint = self.linearization.propagate_adjoint(block)
         return self.linearization.propagate(adjoint, overwrite=True)

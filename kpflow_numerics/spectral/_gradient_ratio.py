@@ -10,8 +10,8 @@ import numpy as np
 from .._threads import single_threaded_blas
 from .._typing import FloatArray
 from ..testing import default_tolerance
+from ._block_sketch import BlockSketch
 from ._gradients_by_block import KnownSums, products_of_gradients, ratio_of_products
-from ._krylov_sketch import COLUMNS, KrylovSketch
 from ._sampled_ratio import is_narrow
 from ._side import Side
 from ._view import CountedOperator
@@ -60,7 +60,7 @@ class GradientRatio:
     ----------
     used : int
         Products spent.
-    sketch : KrylovSketch
+    sketch : BlockSketch
         What was taken out.
     """
 
@@ -80,8 +80,8 @@ class GradientRatio:
         self._products: FloatArray = np.empty((self._n_blocks, 0, self._n_blocks, 0))
         self._left_out = 0.0
         self.used = 0
-        self.sketch = KrylovSketch(
-            side.n, decoupled.dtype, self._apply, rng, start=self._random_gradients
+        self.sketch = BlockSketch(
+            side.n, 1, decoupled.dtype, self._apply, start=self._random_gradients
         )
 
     @property
@@ -133,6 +133,10 @@ class GradientRatio:
             found = self._interval()
         return found
 
+    @property
+    def _basis(self) -> FloatArray:
+        return self.sketch.of_blocks[0].basis
+
     def _apply(self, X: FloatArray) -> FloatArray:
         self.used += X.shape[1] * self._side.n_products
         return self._side.apply(X)
@@ -149,7 +153,7 @@ class GradientRatio:
         self.used += signs.shape[1]
         images = self._decoupled.rmatmat(signs)
         drawn = images.reshape(self._n_blocks, -1, signs.shape[1]).transpose(1, 0, 2)
-        drawn = _outside(np.ascontiguousarray(drawn), self.sketch.basis)
+        drawn = _outside(np.ascontiguousarray(drawn), self._basis)
         across = products_of_gradients(self._gradients, drawn)
         within = products_of_gradients(drawn, drawn)
         self._products = np.concatenate(
@@ -173,17 +177,17 @@ class GradientRatio:
         return lacking + default_tolerance(signs.dtype) * float(of_whole) / signs.shape[1]
 
     def _may_grow(self, n_matvecs: float) -> bool:
-        room = self.sketch.size + COLUMNS <= self._most_columns
+        room = self.sketch.size + self.sketch.columns <= self._most_columns
         affordable = self.used + 2 * self._price_of_growth() <= n_matvecs
         return room and affordable and not self.sketch.complete
 
     def _price_of_growth(self) -> int:
-        return COLUMNS * (self._side.n_products + (self.sketch.size == 0))
+        return self.sketch.columns * (self._side.n_products + (self.sketch.size == 0))
 
     def _grow(self) -> None:
         size = self.sketch.size
         self.sketch.grow()
-        self._gradients = _outside(self._gradients, self.sketch.basis[:, size:])
+        self._gradients = _outside(self._gradients, self._basis[:, size:])
         self._products = products_of_gradients(self._gradients, self._gradients)
 
     def _sampled(self, columns: int | None = None) -> SampledTrace:

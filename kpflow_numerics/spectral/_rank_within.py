@@ -15,8 +15,8 @@ from ..testing import default_tolerance
 from ._budget import DENSE_SIZE, LARGEST_DENSE_SIZE, dense_memory
 from ._cheapest_way import PRODUCTS_OF_BOUNDS, SureWay, cheapest_within, price_of
 from ._gradient_ratio import FIRST_COLUMNS, GradientRatio
-from ._sampled_ratio import FEWEST_BLOCKS, SampledRatio, is_narrow
-from ._side import factor_side, given_side, smaller_side
+from ._sampled_ratio import FEWEST_BLOCKS, SampledRatio, fewest_probes, is_narrow
+from ._side import Side, factor_side, given_side, smaller_side
 from ._view import PRODUCT_COLUMNS, CountedOperator, SpectralView
 from .estimators.sampled import SampledTrace
 from .rank_recipes import QUANTITY
@@ -91,13 +91,9 @@ class _Estimates:
     ) -> None:
         self._view, self._rtol, self._limit, self._rng = view, rtol, limit, rng
         self._memory = max_memory
-        blocks = view.operator_blocks
-        self._side = given_side(view) if blocks > 1 else smaller_side(view)
         self._block = 6.0 * PRODUCT_COLUMNS * view.n * view.dtype.itemsize
+        self._side = _side_of_signs(view)
         self.most_columns = self._columns_for(self._side.n, view.dtype)
-        self._signs = SampledRatio(
-            self._side, blocks, view.dtype, float(view.smaller_side), self.most_columns, rng
-        )
         self._gradients = self._groups(view) >= FEWEST_BLOCKS
         self._gradients &= self.left >= 2 * FIRST_COLUMNS
 
@@ -121,7 +117,9 @@ class _Estimates:
     @property
     def least_samples(self) -> int:
         """Samples that an estimate takes at the least."""
-        return 2 * FIRST_COLUMNS if self._gradients else self._signs.first_probes
+        if self._gradients:
+            return 2 * FIRST_COLUMNS
+        return fewest_probes(self._view.operator_blocks)
 
     @property
     def least_products(self) -> int:
@@ -136,21 +134,48 @@ class _Estimates:
                 if found is not None:
                     return found
             most = math.inf
-        sampled = self._signs.run(self._rtol, min(self.left, most * self._side.n_products))
-        return self._result(sampled, self._signs, self._side.n, self._view.dtype)
+        single = self._single()
+        if single is not None and single.dtype != self._view.dtype:
+            found = self._by_signs(single, most / _SINGLE_PRICE)
+            if found is not None:
+                return found
+        found = self._by_signs(self._view, most)
+        assert found is not None
+        return found
+
+    def _single(self) -> SpectralView | None:
+        """Return the operator in ``float32``, where that is enough and can be had."""
+        if self._rtol < SINGLE_PRECISION:
+            return None
+        return self._view.twin("astype", np.float32)
 
     def _twins(self) -> Iterator[tuple[SpectralView, CountedOperator | None]]:
         """Yield operators near this, the cheapest first, and the factor that they lack parts of."""
-        if self._rtol >= SINGLE_PRECISION:
-            coarse, single = self._view.twin("coarse"), self._view.twin("astype", np.float32)
-            if single is not None and coarse is not None:
+        single = self._single()
+        if single is not None:
+            coarse = self._view.twin("coarse")
+            if coarse is not None:
                 assert coarse.factor is not None
                 assert single.factor is not None
                 if coarse.factor.shape[1] < single.factor.shape[1]:
                     yield coarse, single.factor
-            if single is not None:
-                yield single, None
+            yield single, None
         yield self._view, None
+
+    def _by_signs(self, twin: SpectralView, most: float) -> Estimate | None:
+        """Return an estimate from random signs; None where another operator does not serve."""
+        side = _side_of_signs(twin)
+        ratio = SampledRatio(
+            side,
+            twin.operator_blocks,
+            twin.dtype,
+            float(self._view.smaller_side),
+            self._columns_for(side.n, twin.dtype),
+            self._rng,
+        )
+        budget = min(self.left, most * side.n_products)
+        found = self._unless_out_of_range(twin, partial(ratio.run, self._rtol, budget))
+        return None if found is None else self._result(found, ratio, side.n, twin.dtype)
 
     def _by_gradients(
         self, twin: SpectralView, whole: CountedOperator | None, most: float
@@ -167,18 +192,28 @@ class _Estimates:
             self._columns_for(factor.shape[1], twin.dtype),
             self._rng,
         )
+        budget = min(self.left, most)
+        found = self._unless_out_of_range(twin, partial(ratio.run, self._rtol, budget))
+        if found is None:
+            return None
+        return self._result(found, ratio, factor.shape[1] * groups, twin.dtype)
+
+    def _unless_out_of_range(
+        self, twin: SpectralView, run: Callable[[], SampledTrace | None]
+    ) -> SampledTrace | None:
+        """Return what a run finds; None if another operator's rounding may be more than its width.
+
+        In ``float32`` it may also overflow, or vanish.
+        """
         try:
-            found = ratio.run(self._rtol, min(self.left, most))
+            found = run()
         except InputError:
-            # In float32 it overflows, or vanishes.
             if twin is self._view:
                 raise
             return None
-        if found is None:
+        if found is None or (twin is not self._view and is_narrow(found, _SINGLE_ROUNDING)):
             return None
-        if twin is not self._view and is_narrow(found, _SINGLE_ROUNDING):
-            return None
-        return self._result(found, ratio, factor.shape[1] * groups, twin.dtype)
+        return found
 
     def _groups(self, view: SpectralView) -> int:
         """Return how many groups of rows gradients can be told apart by."""
@@ -217,6 +252,11 @@ class _Estimates:
             confidence=1.0 if ratio.sketch.complete and narrow else CONFIDENCE,
             cost=self._view.whole_cost(own),
         )
+
+
+def _side_of_signs(view: SpectralView) -> Side:
+    """Return the side that random signs are drawn for: the one with diagonal blocks, if any."""
+    return given_side(view) if view.operator_blocks > 1 else smaller_side(view)
 
 
 def sure_ways(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._typing import FloatArray
-from ._krylov_sketch import COLUMNS, KrylovSketch
+from ..testing import default_tolerance
+from ._block_sketch import BlockSketch
 from ._side import Side
 from .estimators.forms import chunk_widths, random_signs
 from .estimators.ratios import jackknife
@@ -40,8 +41,8 @@ class SampledRatio:
     """``tr(G)^2 / |G|_F^2`` from random signs, both sums from the same ones.
 
     An operator of several diagonal blocks is sampled on each of them at once, so that few probes
-    tell the error. Of any other, the leading part is taken out by a sketch for as long as a further
-    block of it saves more probes than it has columns; the first probes serve again each time.
+    tell the error. The leading part of each block is taken out by a sketch for as long as further
+    columns of it save more probes than they are; the first probes serve again each time.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ class SampledRatio:
         Products spent.
     n_probes : int
         Probes among them.
-    sketch : KrylovSketch
+    sketch : BlockSketch
         What was taken out.
     """
 
@@ -80,13 +81,9 @@ class SampledRatio:
         self._side, self._dtype, self._rng = side, dtype, rng
         self._largest, self._most_columns = largest, most_columns
         self._n_blocks = n_blocks if n_blocks >= FEWEST_BLOCKS else 1
+        self._first: tuple[FloatArray, ...] = ()
         self.used = self.n_probes = 0
-        self.sketch = KrylovSketch(side.n, dtype, self._apply, rng)
-
-    @property
-    def first_probes(self) -> int:
-        """Probes before the first look, and the fewest of all."""
-        return LEAST_SAMPLES if self._n_blocks == 1 else LEAST_OF_BLOCKS
+        self.sketch = BlockSketch(side.n, self._n_blocks, dtype, self._apply, self._random_images)
 
     def run(self, rtol: float, n_matvecs: float) -> SampledTrace:
         """Return an interval of this half width relative to the value, or what there was to be had.
@@ -98,28 +95,34 @@ class SampledRatio:
         n_matvecs : float
             Products that may be spent; fewer are where the spread says that they will not do.
         """
-        probes, images = self._draw(self.first_probes)
-        samples = self._with_freedom(self._samples(probes, images), n_matvecs)
+        self._draw_first(fewest_probes(self._n_blocks))
+        samples = self._with_freedom(n_matvecs)
         found = self._interval(samples)
         wanted = _wanted(found, len(samples), rtol)
-        few = found.value < _FEW_MODES or wanted - len(samples) > 2 * COLUMNS
-        growing = self._n_blocks == 1 and few
+        few = self._n_blocks == 1 and found.value < _FEW_MODES
+        growing = few or wanted - len(samples) > 2 * self.sketch.columns
+        expected = self._expected(samples, rtol)
         while growing and self._may_grow(n_matvecs):
-            before = self._expected(samples, rtol)
+            before = expected
             self.sketch.grow()
-            samples = self._samples(probes, images)
-            growing = before - self._expected(samples, rtol) > COLUMNS
+            samples = self._with_freedom(n_matvecs)
+            expected = self._expected(samples, rtol)
+            growing = self._pays(before, expected)
         found = self._interval(samples)
         wanted = _wanted(found, len(samples), rtol)
         while not is_narrow(found, rtol):
             more = max(math.ceil(min(wanted, 1e9)) - len(samples), len(samples) // 2)
             if not self._affords(more, n_matvecs):
                 break
-            drawn = [self._samples(*self._draw(width)) for width in chunk_widths(more)]
+            drawn = [self.sketch.rest(*self._draw(width)) for width in chunk_widths(more)]
             samples = np.concatenate([samples, *drawn])
             found = self._interval(samples)
             wanted = _wanted(found, len(samples), rtol)
         return found
+
+    @property
+    def _held(self) -> FloatArray:
+        return np.array([self.sketch.trace, self.sketch.square])
 
     def _apply(self, X: FloatArray) -> FloatArray:
         self.used += X.shape[1] * self._side.n_products
@@ -134,47 +137,55 @@ class SampledRatio:
         return self.used + columns * self._side.n_products <= n_matvecs
 
     def _may_grow(self, n_matvecs: float) -> bool:
-        room = self.sketch.size + COLUMNS <= self._most_columns
-        return room and not self.sketch.complete and self._affords(2 * COLUMNS, n_matvecs)
+        columns = self.sketch.columns
+        room = self.sketch.size + columns <= self._most_columns
+        return room and not self.sketch.complete and self._affords(2 * columns, n_matvecs)
 
-    def _with_freedom(self, samples: FloatArray, n_matvecs: float) -> FloatArray:
-        """Return samples of blocks with as many more as their degrees of freedom ask for."""
-        if self._n_blocks == 1:
-            return samples
-        while len(samples) < LEAST_SAMPLES:
-            freedom = _freedom_of_signs(samples)
+    def _random_images(self, columns: int) -> FloatArray:
+        return self._apply(self._rng.standard_normal((self._side.n, columns), self._dtype))
+
+    def _draw_first(self, columns: int) -> None:
+        """Draw probes that are kept: what they see of the rest changes as the sketch grows."""
+        drawn = self._draw(columns)
+        kept = zip(self._first, drawn, strict=True)
+        self._first = tuple(np.hstack(each) for each in kept) if self._first else drawn
+
+    def _with_freedom(self, n_matvecs: float) -> FloatArray:
+        """Return the samples of the first probes, and draw what the freedom of blocks asks for."""
+        samples = self.sketch.rest(*self._first)
+        while self._n_blocks > 1 and len(samples) < LEAST_SAMPLES:
+            freedom = _freedom_of_signs(samples, self._held)
             if freedom >= _LEAST_FREEDOM or not self._affords(1, n_matvecs):
                 break
             asked = math.ceil(len(samples) * (_LEAST_FREEDOM / freedom - 1.0))
             more = min(asked, LEAST_SAMPLES - len(samples))
-            if not self._affords(more, n_matvecs):
-                more = 1
-            samples = np.concatenate([samples, self._samples(*self._draw(more))])
+            self._draw_first(more if self._affords(more, n_matvecs) else 1)
+            samples = self.sketch.rest(*self._first)
         return samples
-
-    def _samples(self, Z: FloatArray, images: FloatArray) -> FloatArray:
-        """Return the samples of both sums of each probe on each block, ``(m, B, 2)``."""
-        if self._n_blocks == 1:
-            return self.sketch.rest(Z, images)[:, None]
-        shape = (self._n_blocks, -1, Z.shape[1])
-        X, Y = Z.reshape(shape), images.reshape(shape)
-        forms = np.einsum("bij,bij->jb", X, Y, dtype=np.float64)
-        return np.stack([forms, np.einsum("bij,bij->jb", Y, Y, dtype=np.float64)], axis=2)
 
     def _expected(self, samples: FloatArray, rtol: float) -> float:
         """Return how many probes the rest asks for, by the variance of signs: ``2 |G'|_F^2``.
 
         It is steadier than the spread of few samples, and mostly an upper bound of it.
         """
-        mean = samples[:, 0].mean(axis=0)
+        mean = samples.mean(axis=0).sum(axis=0)
         trace = self.sketch.trace + mean[0]
         return float(8.0 * mean[1] * (_REACH / (rtol * trace)) ** 2) if trace > 0 else 0.0
 
+    def _pays(self, before: float, expected: float) -> bool:
+        """Whether a sketch that saved so many probes should grow further.
+
+        The next columns save no more than the last did, and mostly less than half of what is left.
+        Where nothing is left they take no product, and tell that the sketch is complete.
+        """
+        nothing = expected < default_tolerance(self._dtype)
+        columns = self.sketch.columns
+        return before - expected > columns and (expected > 2 * columns or nothing)
+
     def _interval(self, samples: FloatArray) -> SampledTrace:
         if self._n_blocks > 1:
-            return ratio_of_blocks(samples, self._largest)
-        held = np.array([self.sketch.trace, self.sketch.square])
-        found = jackknife(_ratio, held + samples[:, 0], bounds=(0.0, self._largest))
+            return ratio_of_blocks(samples, self._held, self._largest)
+        found = jackknife(_ratio, self._held + samples[:, 0], bounds=(0.0, self._largest))
         # That few samples decide when to stop makes them look too good.
         wider = _WIDENED / len(samples)
         return replace(
@@ -184,13 +195,20 @@ class SampledRatio:
         )
 
 
-def ratio_of_blocks(samples: FloatArray, largest: float) -> SampledTrace:
+def fewest_probes(n_blocks: int) -> int:
+    """Return the probes before a first look at an operator of so many diagonal blocks."""
+    return LEAST_SAMPLES if n_blocks < FEWEST_BLOCKS else LEAST_OF_BLOCKS
+
+
+def ratio_of_blocks(samples: FloatArray, held: FloatArray, largest: float) -> SampledTrace:
     """Return ``(sum t)^2 / sum f`` of sums over blocks that were sampled independently.
 
     Parameters
     ----------
     samples : ndarray, shape (m, B, 2)
         t and f of each probe on each block, at least two probes.
+    held : ndarray, shape (2,)
+        What is known of both sums and was not sampled.
     largest : float
         What the ratio is surely not above.
 
@@ -203,7 +221,7 @@ def ratio_of_blocks(samples: FloatArray, largest: float) -> SampledTrace:
         not below 1, which the ratio of nothing but zeros alone is.
     """
     count = len(samples)
-    sums = samples.mean(axis=0).sum(axis=0)
+    sums = held + samples.mean(axis=0).sum(axis=0)
     value = float(_ratio(sums))
     if value == 0:
         return SampledTrace(0.0, 0.0, 0.0, 0.0)
@@ -222,17 +240,20 @@ def ratio_of_blocks(samples: FloatArray, largest: float) -> SampledTrace:
     return SampledTrace(value, lower, upper, error)
 
 
-def _freedom_of_signs(samples: FloatArray) -> float:
+def _freedom_of_signs(samples: FloatArray, held: FloatArray) -> float:
     """Return the degrees of freedom of a ratio of blocks by the sizes of the blocks alone.
 
     With the most that signs can vary by: t by ``2 f``, and f by ``2 f^2`` with f ``|G_b|_F^2``.
     """
     sums = samples.mean(axis=0)
-    total = sums.sum(axis=0)
+    total = held + sums.sum(axis=0)
     if not (total > 0).all():
         return math.inf
     variances = 8.0 * sums[:, 1] / total[0] ** 2 + 2.0 * (sums[:, 1] / total[1]) ** 2
-    return (len(samples) - 1) * float(variances.sum() ** 2 / np.sum(variances**2))
+    whole = float(variances.sum())
+    if whole == 0:
+        return math.inf
+    return (len(samples) - 1) * whole**2 / float(np.sum(variances**2))
 
 
 def is_narrow(found: SampledTrace, rtol: float) -> bool:

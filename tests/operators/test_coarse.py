@@ -15,8 +15,12 @@ from tests.cases.operators import OPERATOR_CELL_CASES, readout_of
 
 READOUT = {"parameters": "all"}
 CELLS = pytest.mark.parametrize("case", OPERATOR_CELL_CASES, ids=str)
-KERNELS = pytest.mark.parametrize("kind", ["TangentKernel", "OutputKernel"])
-FACTORS = pytest.mark.parametrize("kind", ["Sensitivity", "OutputSensitivity"])
+KERNELS = pytest.mark.parametrize("kind", ["TangentKernel", "OutputKernel", "PropagatorGram"])
+FACTORS = pytest.mark.parametrize("kind", ["Sensitivity", "OutputSensitivity", "Propagator"])
+
+REFINABLE = pytest.mark.parametrize(
+    "kind", ["TangentKernel", "OutputKernel", "Sensitivity", "PropagatorGram", "Propagator"]
+)
 
 
 def build(kind, lin):
@@ -55,7 +59,7 @@ def test_a_factor_keeps_its_parameters(case: CellCase, kind: str) -> None:
 
 
 @CELLS
-@pytest.mark.parametrize("kind", ["TangentKernel", "OutputKernel", "Sensitivity"])
+@REFINABLE
 def test_a_coarse_operator_is_near_it(case: CellCase, kind: str) -> None:
     lin = case.linearization()
     operator = build(kind, lin)
@@ -96,14 +100,20 @@ def test_a_compressed_core_keeps_its_coordinates() -> None:
 
 
 def test_operators_that_cannot_be_made_again_have_none() -> None:
-    P = kpf.Propagator(CELL_CASES[0].linearization())
-    assert P.astype(np.float32) is None
-    assert P.coarse() is None
-    assert P.H.astype(np.float32) is None
+    J = kpf.ParameterJacobian(CELL_CASES[0].linearization())
+    assert J.astype(np.float32) is None
+    assert J.coarse() is None
+    assert J.H.astype(np.float32) is None
+
+
+def test_a_coarse_propagator_has_no_core_to_cut() -> None:
+    lin = SITE_CASES[0].linearization()
+    for operator in (kpf.Propagator(lin), kpf.PropagatorGram(lin)):
+        assert not hasattr(operator.coarse().linearization, "ranks")
 
 
 @pytest.mark.parametrize("case", CELL_CASES, ids=str)
-@pytest.mark.parametrize("kind", ["TangentKernel", "OutputKernel", "Sensitivity"])
+@REFINABLE
 def test_eigenpairs_are_refined_from_the_coarse_operator(case: CellCase, kind: str) -> None:
     operator = build(kind, case.linearization())
     k = min(3, *operator.shape)

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError
 from kpflow_numerics.results import Cost
 from kpflow_numerics.spectral import effective_rank, rank_from_weights
-from kpflow_numerics.spectral._krylov_sketch import COLUMNS, KrylovSketch
+from kpflow_numerics.spectral._block_sketch import BlockSketch
 from kpflow_numerics.spectral._sampled_ratio import SampledRatio, is_narrow, ratio_of_blocks
 from kpflow_numerics.spectral._side import given_side
 from kpflow_numerics.spectral._view import SpectralView
@@ -77,6 +78,23 @@ def test_the_interval_is_as_narrow_as_asked_and_holds_the_truth(name, rtol):
     assert hits >= 0.9
 
 
+def decaying_blocks():
+    slow = with_eigenvalues(SPECTRA["slow"][:80])
+    return block_diag(*(scale * slow for scale in (1.0, 2.0, 3.0, 8.0)))
+
+
+def test_an_interval_of_blocks_with_sketches_holds_the_truth():
+    matrix = decaying_blocks()
+    assert sampled(matrix, 0.03, 7, 4)[1].sketch.size > 0
+    assert covered(matrix, 0.03, 4, SEEDS) >= 0.94
+
+
+def test_a_sketch_whose_norm_is_counted_twice_is_caught(monkeypatch):
+    twice = property(lambda sketch: 2.0 * sketch._total)
+    monkeypatch.setattr("kpflow_numerics.spectral._krylov_sketch.KrylovSketch.square", twice)
+    assert covered(decaying_blocks(), 0.03, 4, range(2000, 2020)) < 0.5
+
+
 def test_an_interval_that_forgets_the_blocks_is_caught(monkeypatch):
     matrix = blocks()
     truth = rank_from_weights(np.linalg.eigvalsh(matrix))
@@ -126,8 +144,8 @@ def test_choosing_when_to_stop_is_paid_for(widened, enough, monkeypatch):
     if widened is not None:
         module = "kpflow_numerics.spectral._sampled_ratio._WIDENED"
         monkeypatch.setattr(module, widened)
-    matrix = with_eigenvalues(SPECTRA["slow"])
-    assert (covered(matrix, 0.05, 1, range(400)) > 0.9425) == enough
+    matrix = with_eigenvalues(np.sqrt(SPECTRA["slow"]))
+    assert (covered(matrix, 0.05, 1, range(600)) > 0.945) == enough
 
 
 def test_blocks_are_sampled_with_few_probes():
@@ -137,9 +155,19 @@ def test_blocks_are_sampled_with_few_probes():
     assert max(sampled(blocks(), 0.3, seed, 8)[1].used for seed in range(30, 50)) <= 8
 
 
-def test_a_sketch_is_made_where_it_pays_and_not_where_it_does_not():
-    assert sampled(with_eigenvalues(SPECTRA["fast"]), 0.01, 7)[1].sketch.size >= COLUMNS
-    assert sampled(with_eigenvalues(SPECTRA["flat"]), 0.01, 7)[1].sketch.size == 0
+@pytest.mark.parametrize("n_blocks", [1, 5])
+def test_a_sketch_is_made_where_it_pays_and_not_where_it_does_not(n_blocks):
+    fast, flat = (
+        np.kron(np.eye(n_blocks), with_eigenvalues(SPECTRA[name])) for name in ("fast", "flat")
+    )
+    assert sampled(fast, 0.01, 7, n_blocks)[1].sketch.size > 0
+    assert sampled(flat, 0.01, 7, n_blocks)[1].sketch.size == 0
+
+
+def test_sketches_of_blocks_save_products():
+    matrix = np.kron(np.eye(5), with_eigenvalues(SPECTRA["fast"]))
+    of_blocks, of_the_whole = (sampled(matrix, 0.01, 7, n_blocks)[1].used for n_blocks in (5, 1))
+    assert of_blocks < of_the_whole / 2
 
 
 def test_a_spent_budget_shows_in_the_interval():
@@ -148,35 +176,63 @@ def test_a_spent_budget_shows_in_the_interval():
     assert not is_narrow(found, 1e-3)
 
 
+def block_sketch(matrix, n_blocks=1, seed=7):
+    rng = np.random.default_rng(seed)
+    return BlockSketch(
+        len(matrix),
+        n_blocks,
+        matrix.dtype,
+        lambda X: matrix @ X,
+        lambda columns: matrix @ rng.standard_normal((len(matrix), columns)).astype(matrix.dtype),
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_sketch_and_its_rest_are_the_whole(dtype):
-    matrix = with_eigenvalues(SPECTRA["slow"]).astype(dtype)
-    sketch = KrylovSketch(300, np.dtype(dtype), lambda X: matrix @ X, np.random.default_rng(7))
+@pytest.mark.parametrize("n_blocks", [1, 4])
+def test_the_sketch_and_its_rest_are_the_whole(dtype, n_blocks):
+    parts = [with_eigenvalues(scale * SPECTRA["slow"]) for scale in range(1, n_blocks + 1)]
+    matrix = block_diag(*parts).astype(dtype)
+    sketch = block_sketch(matrix, n_blocks)
     for _ in range(3):
         sketch.grow()
-    Q = sketch.basis.astype(np.float64)
-    outside = np.eye(300) - Q @ Q.T
+    assert [each.size for each in sketch.of_blocks] == [3 * sketch.columns] * n_blocks
+    Q = block_diag(*(each.basis for each in sketch.of_blocks)).astype(np.float64)
+    outside = np.eye(len(matrix)) - Q @ Q.T
     rest = outside @ matrix.astype(np.float64) @ outside
-    tolerance = default_tolerance(dtype, 300)
+    tolerance = default_tolerance(dtype, len(matrix))
     whole = np.sum(np.square(matrix, dtype=np.float64))
-    assert sketch.size == 3 * COLUMNS
     assert sketch.trace + np.trace(rest) == pytest.approx(np.trace(matrix), rel=tolerance)
     assert sketch.square + np.sum(rest**2) == pytest.approx(whole, rel=tolerance)
-    Z = random_signs(300, 5, np.dtype(dtype), np.random.default_rng(8))
-    expected = np.stack(
-        [np.einsum("ij,ij->j", Z, rest @ Z), np.sum((rest @ Z) ** 2, axis=0)], axis=1
-    )
+    Z = random_signs(len(matrix), 5, np.dtype(dtype), np.random.default_rng(8))
+    of_blocks = (Z.reshape(n_blocks, 300, 5), (rest @ Z).reshape(n_blocks, 300, 5))
+    forms = np.einsum("bij,bij->jb", *of_blocks)
+    squares = np.einsum("bij,bij->jb", of_blocks[1], of_blocks[1])
+    expected = np.stack([forms, squares], axis=2)
     scale = np.abs(expected).max()
     assert np.abs(sketch.rest(Z, matrix @ Z) - expected).max() <= 10 * tolerance * scale
 
 
-def test_a_sketch_of_a_small_range_is_complete():
-    matrix = with_eigenvalues(np.r_[3.0, 2.0, 1.0, np.zeros(60)])
-    sketch = KrylovSketch(63, np.dtype(float), lambda X: matrix @ X, np.random.default_rng(7))
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_a_sketch_of_a_small_range_is_complete(n_blocks):
+    values = np.r_[3.0, 2.0, 1.0, np.zeros(60)]
+    sketch = block_sketch(np.kron(np.eye(n_blocks), with_eigenvalues(values)), n_blocks)
     while not sketch.complete:
         sketch.grow()
-    assert sketch.trace == pytest.approx(6.0)
-    assert sketch.square == pytest.approx(14.0)
+    assert sketch.trace == pytest.approx(6.0 * n_blocks)
+    assert sketch.square == pytest.approx(14.0 * n_blocks)
+
+
+def test_blocks_whose_ranges_differ_are_complete_one_after_another():
+    parts = [
+        with_eigenvalues(np.r_[scale * 0.9 ** np.arange(rank), np.zeros(63 - rank)])
+        for rank, scale in ((0, 1.0), (2, 5.0), (40, 0.1), (63, 1.0))
+    ]
+    matrix = block_diag(*parts)
+    sketch = block_sketch(matrix, 4)
+    while not sketch.complete:
+        sketch.grow()
+    assert sketch.trace == pytest.approx(np.trace(matrix))
+    assert sketch.square == pytest.approx(np.sum(matrix**2))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +327,7 @@ def test_a_closed_form_beyond_the_memory_is_no_way():
 def test_few_blocks_that_vary_leave_few_degrees_of_freedom(n_varying, freedom):
     samples = np.ones((4, 5, 2))
     samples[:, :n_varying, 0] += np.array([[0.1], [0.2], [-0.1], [-0.2]])
-    found = ratio_of_blocks(samples, 9.0)
+    found = ratio_of_blocks(samples, np.zeros(2), 9.0)
     reach = (found.upper - found.value) / found.standard_error
     assert reach == pytest.approx(max(interval_reach(1 + freedom)))
 
@@ -279,9 +335,9 @@ def test_few_blocks_that_vary_leave_few_degrees_of_freedom(n_varying, freedom):
 def test_ratio_of_blocks_is_at_least_one():
     samples = np.zeros((4, 5, 2))
     samples[:, 0, :] = [[0.1, 0.4], [0.3, 0.9], [0.2, 0.5], [0.2, 0.6]]
-    found = ratio_of_blocks(samples, 9.0)
+    found = ratio_of_blocks(samples, np.zeros(2), 9.0)
     assert found.lower == found.value == 1.0
 
 
 def test_ratio_of_blocks_of_nothing_is_zero():
-    assert ratio_of_blocks(np.zeros((4, 5, 2)), 9.0).value == 0
+    assert ratio_of_blocks(np.zeros((4, 5, 2)), np.zeros(2), 9.0).value == 0
