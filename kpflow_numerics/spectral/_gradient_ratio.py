@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from .._threads import single_threaded_blas
 from .._typing import FloatArray
 from ..testing import default_tolerance
 from ._block_sketch import BlockSketch
-from ._gradients_by_block import KnownSums, products_of_gradients, ratio_of_products
+from ._gradients_by_block import KnownSums, outside, products_of_gradients, ratio_of_products
 from ._sampled_ratio import is_narrow
 from ._side import Side
 from ._view import CountedOperator
@@ -79,6 +78,8 @@ class GradientRatio:
         self._gradients: FloatArray = np.empty((side.n, self._n_blocks, 0), decoupled.dtype)
         self._products: FloatArray = np.empty((self._n_blocks, 0, self._n_blocks, 0))
         self._left_out = 0.0
+        cost = decoupled.product_cost()
+        self._product_flops = math.inf if cost is None else cost.flops
         self.used = 0
         self.sketch = BlockSketch(
             side.n, 1, decoupled.dtype, self._apply, start=self._random_gradients
@@ -94,7 +95,7 @@ class GradientRatio:
         """Columns of signs drawn."""
         return int(self._gradients.shape[2])
 
-    def run(self, rtol: float, n_matvecs: float) -> SampledTrace | None:
+    def run(self, rtol: float, n_matvecs: float, effort: float = math.inf) -> SampledTrace | None:
         """Return an interval of this half width relative to the value, or what there was to be had.
 
         Parameters
@@ -103,6 +104,9 @@ class GradientRatio:
             The relative half width.
         n_matvecs : float
             Products that may be spent; fewer are where the spread says that they will not do.
+        effort : float
+            What may be spent together with the products of gradients with one another, in flops of
+            a product. Those grow with the square of the columns.
 
         Returns
         -------
@@ -119,11 +123,14 @@ class GradientRatio:
         found, growing = self._interval(), True
         while not is_narrow(found, rtol):
             lacking = self._columns_wanted(rtol) - self.n_probes
-            if growing and lacking > self._price_of_growth() and self._may_grow(n_matvecs):
-                price = self._price_of_growth()
+            if (
+                growing
+                and lacking > (price := self._price_of_growth())
+                and self._may_grow(n_matvecs, effort)
+            ):
                 self._grow()
                 growing = lacking - (self._columns_wanted(rtol) - self.n_probes) > price
-            elif self.used + lacking <= n_matvecs:
+            elif self._affords(lacking, lacking, n_matvecs, effort):
                 # What few columns say of the number that is needed is rough.
                 more = max(min(lacking, 2 * self.n_probes), self.n_probes // 4)
                 self._draw(self._signs(more))
@@ -153,7 +160,7 @@ class GradientRatio:
         self.used += signs.shape[1]
         images = self._decoupled.rmatmat(signs)
         drawn = images.reshape(self._n_blocks, -1, signs.shape[1]).transpose(1, 0, 2)
-        drawn = _outside(np.ascontiguousarray(drawn), self._basis)
+        drawn = outside(np.ascontiguousarray(drawn), self._basis)
         across = products_of_gradients(self._gradients, drawn)
         within = products_of_gradients(drawn, drawn)
         self._products = np.concatenate(
@@ -176,9 +183,16 @@ class GradientRatio:
         lacking = _SURELY * max(float(of_whole - seen), 0.0) / signs.shape[1]
         return lacking + default_tolerance(signs.dtype) * float(of_whole) / signs.shape[1]
 
-    def _may_grow(self, n_matvecs: float) -> bool:
+    def _affords(self, products: int, columns: int, n_matvecs: float, effort: float) -> bool:
+        """Whether so many products more, and as many columns of signs, are within both limits."""
+        used = self.used + products
+        n_gradients = self._n_blocks * (self.n_probes + columns)
+        own = 2.0 * self._side.n * float(n_gradients) ** 2 / self._product_flops
+        return used <= n_matvecs and used + own <= effort
+
+    def _may_grow(self, n_matvecs: float, effort: float) -> bool:
         room = self.sketch.size + self.sketch.columns <= self._most_columns
-        affordable = self.used + 2 * self._price_of_growth() <= n_matvecs
+        affordable = self._affords(2 * self._price_of_growth(), 0, n_matvecs, effort)
         return room and affordable and not self.sketch.complete
 
     def _price_of_growth(self) -> int:
@@ -187,7 +201,7 @@ class GradientRatio:
     def _grow(self) -> None:
         size = self.sketch.size
         self.sketch.grow()
-        self._gradients = _outside(self._gradients, self._basis[:, size:])
+        self._gradients = outside(self._gradients, self._basis[:, size:])
         self._products = products_of_gradients(self._gradients, self._gradients)
 
     def _sampled(self, columns: int | None = None) -> SampledTrace:
@@ -235,13 +249,3 @@ class GradientRatio:
         first = variance * m - second / m
         wanted = (first + math.sqrt(first**2 + 4.0 * aim * second)) / (2.0 * aim)
         return math.ceil(min(wanted, _MOST_PROBES))
-
-
-def _outside(gradients: FloatArray, basis: FloatArray) -> FloatArray:
-    """Return what gradients have outside of an orthonormal basis."""
-    if basis.shape[1] == 0:
-        return gradients
-    flat = gradients.reshape(len(gradients), -1)
-    with single_threaded_blas():
-        flat = flat - basis @ (basis.T @ flat)
-    return flat.reshape(gradients.shape)

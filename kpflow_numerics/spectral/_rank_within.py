@@ -192,8 +192,8 @@ class _Estimates:
             self._columns_for(factor.shape[1], twin.dtype),
             self._rng,
         )
-        budget = min(self.left, most)
-        found = self._unless_out_of_range(twin, partial(ratio.run, self._rtol, budget))
+        run = partial(ratio.run, self._rtol, self.left, most)
+        found = self._unless_out_of_range(twin, run)
         if found is None:
             return None
         return self._result(found, ratio, factor.shape[1] * groups, twin.dtype)

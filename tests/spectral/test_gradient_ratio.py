@@ -8,8 +8,9 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError
+from kpflow_numerics.results import Cost
 from kpflow_numerics.spectral import effective_rank, rank_from_weights
-from kpflow_numerics.spectral._gradient_ratio import GradientRatio
+from kpflow_numerics.spectral._gradient_ratio import FIRST_COLUMNS, GradientRatio
 from kpflow_numerics.spectral._gradients_by_block import (
     KnownSums,
     products_of_gradients,
@@ -41,7 +42,17 @@ class Blocks(Operator):
             columns = slice(number * self.shape[1], (number + 1) * self.shape[1])
             matrix[end : end + len(block), columns] = block
             end += len(block)
-        return Operator(matrix, self_adjoint=False)
+        return Decoupled(matrix)
+
+
+class Decoupled(Operator):
+    """A block diagonal matrix whose products take a thousand flops a column."""
+
+    def __init__(self, matrix):
+        super().__init__(matrix, self_adjoint=False)
+
+    def product_cost(self, k=1):
+        return Cost(1e3 * k, 8.0 * k)
 
 
 def factor(decay, common=0.7, seed=17):
@@ -172,6 +183,20 @@ def test_products_are_counted_and_a_spent_budget_shows():
     whole = ratio_for(L, 7)
     assert is_narrow(whole.run(1e-2, math.inf), 1e-2)
     assert whole.used > 80
+
+
+@pytest.mark.parametrize("effort", [100.0, 3000.0])
+def test_products_of_gradients_with_one_another_are_paid_for(effort):
+    ratio = ratio_for(factor(0.95), 7)
+    found = ratio.run(1e-3, math.inf, effort)
+    own = 2 * COLUMNS_OF_L * (N_BLOCKS * ratio.n_probes) ** 2 / 1e3
+    assert not is_narrow(found, 1e-3)
+    # The first columns are drawn in any case.
+    assert ratio.n_probes == FIRST_COLUMNS or ratio.used + own <= effort
+    assert ratio.used < 100
+    without = ratio_for(factor(0.95), 7)
+    assert is_narrow(without.run(1e-3, math.inf), 1e-3)
+    assert without.used > ratio.used
 
 
 def cut(L, tolerance):
