@@ -61,6 +61,20 @@ def test_what_is_lost_is_positive_and_as_small_as_it_says(cell, tolerance):
         assert error <= tolerance * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
+def test_features_in_single_precision_are_cut_where_those_in_double_are(size):
+    cell = kpf.LeakyRNN(3, 8, form="current", activation="relu", bias=False)
+    inputs = size * np.repeat(np.random.default_rng(5).standard_normal((4, 1, 3)), 20, axis=1)
+    lin = kpf.linearize(kpf.simulate(cell, cell.init_params(gain=0.3, rng=3), inputs))
+    small, single = kpf.compress_core(lin, 1e-5), kpf.compress_core(lin.astype(np.float32), 1e-5)
+    assert single.dtype == np.float32
+    assert single.ranks == small.ranks < (lin.weight_sites.groups[0].features.shape[-1],)
+    for whole, cut in zip(small.weight_sites.groups, single.weight_sites.groups, strict=True):
+        X, Y = (group.features.reshape(80, -1) / size for group in (whole, cut))
+        error = np.linalg.norm(X @ X.T - Y @ Y.T)
+        assert error <= default_tolerance(np.float32, 80) * np.linalg.norm(X @ X.T)
+
+
 def test_collapsed_activity_leaves_few_parameters():
     lin = collapsed(kpf.GRU(3, 12))
     small = kpf.compress_core(lin, 1e-6)
