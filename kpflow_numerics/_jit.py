@@ -22,31 +22,29 @@ def _fingerprint() -> str:
 
 
 _FINGERPRINT = _fingerprint()
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def jit(function: Function) -> Function:
     """Compile `function` with Numba, cached on disk where a writable place exists."""
-    return _compile(function, parallel=False)
-
-
-def jit_parallel(function: Function) -> Function:
-    """Compile `function` with :func:`numba.prange` loops run on several threads.
-
-    A kernel made by this function must never be called from several Python threads at once.
-    """
-    return _compile(function, parallel=True)
-
-
-def _compile(function: Function, *, parallel: bool) -> Function:
-    options: dict[str, Any] = {"nogil": True, "parallel": parallel, "error_model": "numpy"}
     try:
-        compiled = numba.njit(cache=True, **options)(function)
+        compiled = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
         # Numba refuses to cache in a read-only installation whose user has no writable home.
-        compiled = numba.njit(**options)(function)
+        compiled = numba.njit(**_OPTIONS)(function)
     else:
         _depend_on_all_sources(compiled)
     return cast(Function, compiled)
+
+
+def jit_parallel(function: Function) -> Function:
+    """Compile `function`, its :func:`numba.prange` loops on several threads, for kernels to call.
+
+    It is not cached, the kernels are. Of a parallel function that it read from the cache Numba
+    forgets that who calls it needs the threads: such a kernel, read in its turn, ends a process
+    that has not started them.
+    """
+    return cast(Function, numba.njit(parallel=True, **_OPTIONS)(function))
 
 
 def _depend_on_all_sources(compiled: Any) -> None:

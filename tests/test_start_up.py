@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,16 +24,32 @@ found = kpf.TangentKernel(lin).apply(np.ones(lin.dims))
 assert np.isfinite(found).all()
 print(kpf.__file__)
 """
-COUNT = """
-from numba.core.registry import CPUDispatcher
-import sys
-import kpflow_numerics.kernels as kernels
-{program}
-kernel_modules = [m for n, m in sys.modules.items() if n.startswith(kernels.__name__ + ".")]
-found = {{f for m in kernel_modules for f in vars(m).values() if isinstance(f, CPUDispatcher)}}
-counts = [len(f.signatures) for f in found]
-print(max(counts), sum(counts))
+FIRST_USE = """
+import json
+import numpy as np
+import kpflow_numerics as kpf
+from kpflow_numerics.kernels import columns
+from tests.cases.kernels import all_kernels
+
+def compiled():
+    return {name: len(each.signatures) for name, each in all_kernels().items() if each.signatures}
+
+rng = np.random.default_rng(5)
+cell = kpf.GRU(n_inputs=3, n_units=16)
+params = {name: each.astype(np.float32) for name, each in cell.init_params(rng=5).items()}
+for shape in ((4, 6, 3), (3, 7, 3)):
+    lin = kpf.linearize(kpf.simulate(cell, params, rng.standard_normal(shape).astype(np.float32)))
+    NTK, P = kpf.TangentKernel(lin), kpf.Propagator(lin)
+    for k in (32, 1, 4):
+        block = rng.standard_normal((NTK.shape[0], k)).astype(np.float32)
+        NTK.matmat(block)
+        P.matmat(P.rmatmat(block))
+print(json.dumps(compiled()))
+columns.steps_at_a_time(np.int32(5), 7)
+print(json.dumps(compiled()))
 """
+# Told by a constant whether the left factor is transposed, it is compiled for each.
+COMPILED_TWICE = {"products.multiply"}
 
 
 def run_python(code: str, *flags: str) -> str:
@@ -73,12 +90,35 @@ def test_a_dear_import_is_found() -> None:
     assert "h5py" in heavy_modules("import h5py")
 
 
-def test_kernels_have_few_signatures() -> None:
-    # Products of both precisions and any shapes, and of one cell only those kernels that it needs.
-    program = PRODUCT + PRODUCT.replace("np.ones((2, 5, 2))", "np.ones((3, 7, 2))")
-    most, total = map(int, run_python(COUNT.format(program=program)).split()[-2:])
-    assert most == 1
-    assert 1 <= total <= 16
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, int]]:
+    """How many signatures of each kernel a first use compiles, and with a planted one."""
+    with pytest.MonkeyPatch.context() as patch:
+        # What is read from a cache does not show the functions that it calls.
+        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+        return [json.loads(line) for line in run_python(FIRST_USE).splitlines()]
+
+
+def compiled_more_than_once(counts: dict[str, int]) -> set[str]:
+    return {name for name, count in counts.items() if count > 1}
+
+
+def test_a_first_use_compiles_one_signature_of_a_kernel(counts: list[dict[str, int]]) -> None:
+    first_use, _ = counts
+    assert compiled_more_than_once(first_use) == COMPILED_TWICE
+    assert all(first_use[name] == 2 for name in COMPILED_TWICE)
+
+
+def test_a_first_use_compiles_the_kernels_of_its_cell_alone(counts: list[dict[str, int]]) -> None:
+    modules = {name.split(".")[0] for name in counts[0]}
+    assert modules >= {"columns", "gru", "propagation", "sites"}
+    assert not modules & {"current", "low_rank", "lstm", "rate"}
+
+
+def test_a_planted_second_signature_is_seen(counts: list[dict[str, int]]) -> None:
+    _, planted = counts
+    assert compiled_more_than_once(planted) == COMPILED_TWICE | {"columns.steps_at_a_time"}
 
 
 @pytest.fixture

@@ -130,7 +130,9 @@ class LeakyRNN(SiteCell):
             gains = np.full(shape, leak, features.dtype)
             inner = np.empty(previous.shape, features.dtype)
             with kernel_threads(step_work(inputs, weight)):
-                differentiate_current(activation, rows, inner.reshape(-1, self.n_units))
+                differentiate_current(
+                    activation, share_rows(len(rows)), rows, inner.reshape(-1, self.n_units)
+                )
         segments = segments_of(
             (self.n_units, ("weight_hh",)), (1, self.bias_names), (self.n_inputs, ("weight_ih",))
         )

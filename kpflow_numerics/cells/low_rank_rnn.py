@@ -180,7 +180,9 @@ class LowRankRNN(StructuredCell):
         if self.form == "current":
             read, inner = previous.copy(), np.empty(previous.shape, previous.dtype)
             with kernel_threads(step_work(inputs, weight)):
-                differentiate_current(activation, read.reshape(-1, H), inner.reshape(-1, H))
+                differentiate_current(
+                    activation, share_rows(n_rows), read.reshape(-1, H), inner.reshape(-1, H)
+                )
         features = join_features(read @ right, inputs, self.bias)
         gains = np.full(shape, leak, features.dtype)
         if self.form == "rate":

@@ -13,11 +13,11 @@ one vector that holds ``(sites, k, m, H)`` of one group after another.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .._jit import jit, jit_parallel
+from .._jit import jit
 from .._typing import BoolArray, FloatArray, IntArray
+from .pieces import EVERY, jit_in_pieces, on_threads
 from .products import fetch, multiply
 
 # The widest block that is a narrow one.
@@ -36,36 +36,22 @@ def steps_at_a_time(n_trials: int, n_steps: int) -> int:
 @jit
 def _read_step(block: FloatArray, t: int, rows: FloatArray) -> None:
     # rows (trials, S, k, H) = one step of block (trials, T, S, H, k)
-    n_trials, n_steps, n_slots, n_units, k = block.shape
-    if k == 1:
-        column = block.reshape(n_trials, n_steps, n_slots, 1, n_units)
-        for b in range(n_trials):
-            for s in range(n_slots):
-                for i in range(n_units):
-                    rows[b, s, 0, i] = column[b, t, s, 0, i]
-        return
+    n_trials, n_slots, k, n_units = rows.shape
     for b in range(n_trials):
         for s in range(n_slots):
-            for i in range(n_units):
-                for j in range(k):
+            for j in range(k):
+                for i in range(n_units):
                     rows[b, s, j, i] = block[b, t, s, i, j]
 
 
 @jit
 def _write_step(rows: FloatArray, t: int, block: FloatArray) -> None:
     # One step of block (trials, T, S, H, k) = rows (trials, S, k, H)
-    n_trials, n_steps, n_slots, n_units, k = block.shape
-    if k == 1:
-        column = block.reshape(n_trials, n_steps, n_slots, 1, n_units)
-        for b in range(n_trials):
-            for s in range(n_slots):
-                for i in range(n_units):
-                    column[b, t, s, 0, i] = rows[b, s, 0, i]
-        return
+    n_trials, n_slots, k, n_units = rows.shape
     for b in range(n_trials):
         for s in range(n_slots):
-            for i in range(n_units):
-                for j in range(k):
+            for j in range(k):
+                for i in range(n_units):
                     block[b, t, s, i, j] = rows[b, s, j, i]
 
 
@@ -242,67 +228,9 @@ def _most_features(features: tuple[FloatArray, ...]) -> int:
     return most
 
 
-@jit
-def _pull_back_trials(
-    carry: FloatArray,
-    is_carried: BoolArray,
-    gains: FloatArray,
-    inner: FloatArray,
-    has_inner: bool,
-    weight: FloatArray,
-    features: tuple[FloatArray, ...],
-    first_site: IntArray,
-    n_sites: IntArray,
-    first_trial: int,
-    q: FloatArray,
-    core: FloatArray,
-) -> None:
-    # core += J* P* q for some trials.
-    n_trials, n_steps, n_slots, n_units, k = q.shape
-    n_all = gains.shape[2]
-    n_recurrent = weight.shape[0] // n_units
-    n_at_a_time = steps_at_a_time(n_trials, n_steps)
-    most = _most_features(features)
-    driven = np.empty((n_all, k, n_at_a_time * n_trials, n_units), q.dtype)
-    buffer = np.empty(n_at_a_time * n_trials * most, q.dtype)
-    part = np.empty(most * n_units, q.dtype)
-    n_moved = n_trials if n_steps > 1 else 0
-    gathered = np.empty((n_moved, k, n_recurrent, n_units), q.dtype)
-    product = np.empty((n_moved, k, n_units), q.dtype)
-    a = np.empty((n_trials, n_slots, k, n_units), q.dtype)
-    pulled = np.zeros((n_moved, n_slots, k, n_units), q.dtype)
-    for last in range(n_steps, 0, -n_at_a_time):
-        first = max(0, last - n_at_a_time)
-        for t in range(last - 1, first - 1, -1):
-            _fetch_step(q, t - 1)
-            _fetch_step(gains, t - 1)
-            _read_step(q, t, a)
-            _add(pulled, a)
-            _drive(gains, t, a, (t - first) * n_trials, driven)
-            if t > 0:
-                _gather(driven, (t - first) * n_trials, gathered)
-                _pull_to_previous(
-                    carry, is_carried, inner, has_inner, weight, t, a, gathered, product, pulled
-                )
-        n_rows = (last - first) * n_trials
-        start = 0
-        for group in range(len(features)):
-            n_features = features[group].shape[1]
-            size = n_features * n_units
-            packed = buffer[: n_rows * n_features].reshape(n_rows, n_features)
-            _pack(features[group], first_trial, n_trials, n_steps, first, packed)
-            of_part = part[:size].reshape(n_features, n_units)
-            for g in range(n_sites[group]):
-                for j in range(k):
-                    multiply(packed, True, driven[first_site[group] + g, j, :n_rows], of_part)
-                    total = core[start : start + size]
-                    for i in range(size):
-                        total[i] += part[i]
-                    start += size
-
-
-@jit_parallel
+@jit_in_pieces
 def pull_back(
+    piece: int,
     carry: FloatArray,
     is_carried: BoolArray,
     gains: FloatArray,
@@ -321,84 +249,73 @@ def pull_back(
     ``out (pieces, parameters)`` must be summed over the pieces. ``is_carried (S, S)`` tells which
     slots of `carry` are not zero.
     """
-    n_trials = len(q)
-    for piece in numba.prange(len(out)):
-        start, end = piece * chunk, min((piece + 1) * chunk, n_trials)
-        out[piece] = 0.0
-        for first in range(start, end, ROWS_AT_A_TIME):
-            last = min(first + ROWS_AT_A_TIME, end)
-            _pull_back_trials(
-                carry[first:last],
-                is_carried,
-                gains[first:last],
-                inner[first:last] if has_inner else inner,
-                has_inner,
-                weight,
-                features,
-                first_site,
-                n_sites,
-                first,
-                q[first:last],
-                out[piece],
-            )
+    if piece == EVERY:
+        on_threads(len(out))
+        return
+    n_steps, n_slots, n_units, k = q.shape[1:]
+    n_recurrent = weight.shape[0] // n_units
+    most = _most_features(features)
+    part = np.empty(most * n_units, q.dtype)
+    core = out[piece]
+    for i in range(core.size):
+        core[i] = 0.0
+    end = min((piece + 1) * chunk, len(q))
+    for first_trial in range(piece * chunk, end, ROWS_AT_A_TIME):
+        n_trials = min(ROWS_AT_A_TIME, end - first_trial)
+        trials = slice(first_trial, first_trial + n_trials)
+        some_carry, some_gains, some_q = carry[trials], gains[trials], q[trials]
+        some_inner = inner[trials] if has_inner else inner
+        n_at_a_time = steps_at_a_time(n_trials, n_steps)
+        driven = np.empty((gains.shape[2], k, n_at_a_time * n_trials, n_units), q.dtype)
+        buffer = np.empty(n_at_a_time * n_trials * most, q.dtype)
+        n_moved = n_trials if n_steps > 1 else 0
+        gathered = np.empty((n_moved, k, n_recurrent, n_units), q.dtype)
+        product = np.empty((n_moved, k, n_units), q.dtype)
+        a = np.empty((n_trials, n_slots, k, n_units), q.dtype)
+        pulled = np.zeros((n_moved, n_slots, k, n_units), q.dtype)
+        for last in range(n_steps, 0, -n_at_a_time):
+            first = max(0, last - n_at_a_time)
+            for t in range(last - 1, first - 1, -1):
+                row = (t - first) * n_trials
+                _fetch_step(some_q, t - 1)
+                _fetch_step(some_gains, t - 1)
+                _read_step(some_q, t, a)
+                _add(pulled, a)
+                _drive(some_gains, t, a, row, driven)
+                if t > 0:
+                    _gather(driven, row, gathered)
+                    _pull_to_previous(
+                        some_carry,
+                        is_carried,
+                        some_inner,
+                        has_inner,
+                        weight,
+                        t,
+                        a,
+                        gathered,
+                        product,
+                        pulled,
+                    )
+            n_rows = (last - first) * n_trials
+            start = 0
+            for group in range(len(features)):
+                n_features = features[group].shape[1]
+                size = n_features * n_units
+                packed = buffer[: n_rows * n_features].reshape(n_rows, n_features)
+                _pack(features[group], first_trial, n_trials, n_steps, first, packed)
+                of_part = part[:size].reshape(n_features, n_units)
+                for g in range(n_sites[group]):
+                    for j in range(k):
+                        multiply(packed, True, driven[first_site[group] + g, j, :n_rows], of_part)
+                        total = core[start : start + size]
+                        for i in range(size):
+                            total[i] += part[i]
+                        start += size
 
 
-@jit
-def _push_forward_trials(
-    carry: FloatArray,
-    is_carried: BoolArray,
-    gains: FloatArray,
-    inner: FloatArray,
-    has_inner: bool,
-    weight_transposed: FloatArray,
-    features: tuple[FloatArray, ...],
-    first_site: IntArray,
-    n_sites: IntArray,
-    first_trial: int,
-    core: FloatArray,
-    out: FloatArray,
-) -> None:
-    # out = P J core for some trials.
-    n_trials, n_steps, n_slots, n_units, k = out.shape
-    n_all = gains.shape[2]
-    n_recurrent = weight_transposed.shape[1] // n_units
-    n_at_a_time = steps_at_a_time(n_trials, n_steps)
-    driven = np.empty((n_all, k, n_at_a_time * n_trials, n_units), out.dtype)
-    buffer = np.empty(n_at_a_time * n_trials * _most_features(features), out.dtype)
-    n_moved = n_trials if n_steps > 1 else 0
-    read = np.empty((n_moved, k, n_units), out.dtype)
-    product = np.empty((n_moved, k, n_recurrent, n_units), out.dtype)
-    before = np.empty((n_moved, n_slots, k, n_units), out.dtype)
-    v = np.empty((n_trials, n_slots, k, n_units), out.dtype)
-    for first in range(0, n_steps, n_at_a_time):
-        last = min(first + n_at_a_time, n_steps)
-        n_rows = (last - first) * n_trials
-        start = 0
-        for group in range(len(features)):
-            n_features = features[group].shape[1]
-            size = n_features * n_units
-            packed = buffer[: n_rows * n_features].reshape(n_rows, n_features)
-            _pack(features[group], first_trial, n_trials, n_steps, first, packed)
-            for g in range(n_sites[group]):
-                for j in range(k):
-                    columns = core[start : start + size].reshape(n_features, n_units)
-                    multiply(packed, False, columns, driven[first_site[group] + g, j, :n_rows])
-                    start += size
-        for t in range(first, last):
-            _fetch_step(gains, t + 1)
-            row = (t - first) * n_trials
-            if t > 0:
-                before, v = v, before
-                _multiply_state(inner, has_inner, weight_transposed, t, before, read, product)
-                _add_product(product, row, driven)
-            _follow(gains, t, driven, row, v)
-            if t > 0:
-                _add_carried(carry, is_carried, t, before, v)
-            _write_step(v, t, out)
-
-
-@jit_parallel
+@jit_in_pieces
 def push_forward(
+    piece: int,
     carry: FloatArray,
     is_carried: BoolArray,
     gains: FloatArray,
@@ -413,63 +330,57 @@ def push_forward(
     out: FloatArray,
 ) -> None:
     """Write ``P J core`` to `out`, `chunk` trials a piece."""
-    n_trials = len(out)
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        start, end = piece * chunk, min((piece + 1) * chunk, n_trials)
-        for first in range(start, end, ROWS_AT_A_TIME):
-            last = min(first + ROWS_AT_A_TIME, end)
-            _push_forward_trials(
-                carry[first:last],
-                is_carried,
-                gains[first:last],
-                inner[first:last] if has_inner else inner,
-                has_inner,
-                weight_transposed,
-                features,
-                first_site,
-                n_sites,
-                first,
-                core,
-                out[first:last],
-            )
-
-
-@jit
-def _propagate_trials(
-    carry: FloatArray,
-    is_carried: BoolArray,
-    gains: FloatArray,
-    inner: FloatArray,
-    has_inner: bool,
-    weight_transposed: FloatArray,
-    out: FloatArray,
-) -> None:
-    # Replace out by P out for some trials.
-    n_trials, n_steps, n_slots, n_units, k = out.shape
+    if piece == EVERY:
+        on_threads((len(out) + chunk - 1) // chunk)
+        return
+    n_steps, n_slots, n_units, k = out.shape[1:]
     n_recurrent = weight_transposed.shape[1] // n_units
-    read = np.empty((n_trials, k, n_units), out.dtype)
-    product = np.empty((n_trials, k, n_recurrent, n_units), out.dtype)
-    before = np.empty((n_trials, n_slots, k, n_units), out.dtype)
-    v = np.empty((n_trials, n_slots, k, n_units), out.dtype)
-    _read_step(out, 0, v)
-    for t in range(1, n_steps):
-        before, v = v, before
-        _fetch_step(out, t + 1)
-        _fetch_step(gains, t + 1)
-        _multiply_state(inner, has_inner, weight_transposed, t, before, read, product)
-        _read_step(out, t, v)
-        _add_carried(carry, is_carried, t, before, v)
-        for b in range(n_trials):
-            for s in range(n_slots):
-                for r in range(n_recurrent):
+    end = min((piece + 1) * chunk, len(out))
+    for first_trial in range(piece * chunk, end, ROWS_AT_A_TIME):
+        n_trials = min(ROWS_AT_A_TIME, end - first_trial)
+        trials = slice(first_trial, first_trial + n_trials)
+        some_carry, some_gains, some_out = carry[trials], gains[trials], out[trials]
+        some_inner = inner[trials] if has_inner else inner
+        n_at_a_time = steps_at_a_time(n_trials, n_steps)
+        driven = np.empty((gains.shape[2], k, n_at_a_time * n_trials, n_units), out.dtype)
+        buffer = np.empty(n_at_a_time * n_trials * _most_features(features), out.dtype)
+        n_moved = n_trials if n_steps > 1 else 0
+        read = np.empty((n_moved, k, n_units), out.dtype)
+        product = np.empty((n_moved, k, n_recurrent, n_units), out.dtype)
+        before = np.empty((n_moved, n_slots, k, n_units), out.dtype)
+        v = np.empty((n_trials, n_slots, k, n_units), out.dtype)
+        for first in range(0, n_steps, n_at_a_time):
+            last = min(first + n_at_a_time, n_steps)
+            n_rows = (last - first) * n_trials
+            start = 0
+            for group in range(len(features)):
+                n_features = features[group].shape[1]
+                size = n_features * n_units
+                packed = buffer[: n_rows * n_features].reshape(n_rows, n_features)
+                _pack(features[group], first_trial, n_trials, n_steps, first, packed)
+                for g in range(n_sites[group]):
                     for j in range(k):
-                        for i in range(n_units):
-                            v[b, s, j, i] += gains[b, t, r, s, i] * product[b, j, r, i]
-        _write_step(v, t, out)
+                        columns = core[start : start + size].reshape(n_features, n_units)
+                        multiply(packed, False, columns, driven[first_site[group] + g, j, :n_rows])
+                        start += size
+            for t in range(first, last):
+                _fetch_step(some_gains, t + 1)
+                row = (t - first) * n_trials
+                if t > 0:
+                    before, v = v, before
+                    _multiply_state(
+                        some_inner, has_inner, weight_transposed, t, before, read, product
+                    )
+                    _add_product(product, row, driven)
+                _follow(some_gains, t, driven, row, v)
+                if t > 0:
+                    _add_carried(some_carry, is_carried, t, before, v)
+                _write_step(v, t, some_out)
 
 
-@jit_parallel
+@jit_in_pieces
 def propagate(
+    piece: int,
     carry: FloatArray,
     is_carried: BoolArray,
     gains: FloatArray,
@@ -480,31 +391,56 @@ def propagate(
     out: FloatArray,
 ) -> None:
     """Replace the narrow block `out` by ``P out``, `chunk` trials a piece."""
-    n_trials = len(out)
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first, last = piece * chunk, min((piece + 1) * chunk, n_trials)
-        _propagate_trials(
-            carry[first:last],
-            is_carried,
-            gains[first:last],
-            inner[first:last] if has_inner else inner,
-            has_inner,
-            weight_transposed,
-            out[first:last],
-        )
+    if piece == EVERY:
+        on_threads((len(out) + chunk - 1) // chunk)
+        return
+    trials = slice(piece * chunk, min((piece + 1) * chunk, len(out)))
+    carry, gains, out = carry[trials], gains[trials], out[trials]
+    if has_inner:
+        inner = inner[trials]
+    n_trials, n_steps, n_slots, n_units, k = out.shape
+    n_recurrent = weight_transposed.shape[1] // n_units
+    read = np.empty((n_trials, k, n_units), out.dtype)
+    product = np.empty((n_trials, k, n_recurrent, n_units), out.dtype)
+    before = np.empty((n_trials, n_slots, k, n_units), out.dtype)
+    v = np.empty((n_trials, n_slots, k, n_units), out.dtype)
+    for t in range(n_steps):
+        before, v = v, before
+        _fetch_step(out, t + 1)
+        _fetch_step(gains, t + 1)
+        _read_step(out, t, v)
+        if t > 0:
+            _multiply_state(inner, has_inner, weight_transposed, t, before, read, product)
+            _add_carried(carry, is_carried, t, before, v)
+            for b in range(n_trials):
+                for s in range(n_slots):
+                    for r in range(n_recurrent):
+                        for j in range(k):
+                            for i in range(n_units):
+                                v[b, s, j, i] += gains[b, t, r, s, i] * product[b, j, r, i]
+            _write_step(v, t, out)
 
 
-@jit
-def _propagate_trials_adjoint(
+@jit_in_pieces
+def propagate_adjoint(
+    piece: int,
     carry: FloatArray,
     is_carried: BoolArray,
     gains: FloatArray,
     inner: FloatArray,
     has_inner: bool,
     weight: FloatArray,
+    chunk: int,
     out: FloatArray,
 ) -> None:
-    # Replace out by P* out for some trials.
+    """Replace the narrow block `out` by ``P* out``, `chunk` trials a piece."""
+    if piece == EVERY:
+        on_threads((len(out) + chunk - 1) // chunk)
+        return
+    trials = slice(piece * chunk, min((piece + 1) * chunk, len(out)))
+    carry, gains, out = carry[trials], gains[trials], out[trials]
+    if has_inner:
+        inner = inner[trials]
     n_trials, n_steps, n_slots, n_units, k = out.shape
     n_recurrent = weight.shape[0] // n_units
     gathered = np.empty((n_trials, k, n_recurrent, n_units), out.dtype)
@@ -529,29 +465,3 @@ def _propagate_trials_adjoint(
             _pull_to_previous(
                 carry, is_carried, inner, has_inner, weight, t, a, gathered, product, pulled
             )
-
-
-@jit_parallel
-def propagate_adjoint(
-    carry: FloatArray,
-    is_carried: BoolArray,
-    gains: FloatArray,
-    inner: FloatArray,
-    has_inner: bool,
-    weight: FloatArray,
-    chunk: int,
-    out: FloatArray,
-) -> None:
-    """Replace the narrow block `out` by ``P* out``, `chunk` trials a piece."""
-    n_trials = len(out)
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first, last = piece * chunk, min((piece + 1) * chunk, n_trials)
-        _propagate_trials_adjoint(
-            carry[first:last],
-            is_carried,
-            gains[first:last],
-            inner[first:last] if has_inner else inner,
-            has_inner,
-            weight,
-            out[first:last],
-        )

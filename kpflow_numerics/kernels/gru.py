@@ -12,13 +12,13 @@ the message of the error that their shapes might give.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .._jit import jit, jit_parallel
+from .._jit import jit
 from .._typing import FloatArray
 from .activations import sigmoid, tanh
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+from .pieces import EVERY, jit_in_pieces, on_threads
 from .products import multiply
 
 
@@ -33,8 +33,9 @@ def _activate_gates(gates: FloatArray, candidate: FloatArray) -> None:
         candidate[i] = tanh(candidate[i] + gates[0, i] * gates[2, i])
 
 
-@jit_parallel
+@jit_in_pieces
 def simulate_gru(
+    piece: int,
     inputs: FloatArray,
     weight: FloatArray,
     candidate_weight: FloatArray,
@@ -51,32 +52,34 @@ def simulate_gru(
     the values of ``r, z, m, n``.
     """
     n_trials, n_steps, n_units = states.shape
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first = piece * chunk
-        last = min(first + chunk, n_trials)
-        u = start_features(initial, first, last, weight.shape[0])
-        x = np.ones((last - first, candidate_weight.shape[0]), states.dtype)
-        gates = np.empty((last - first, 3, n_units), states.dtype)
-        candidates = np.empty((last - first, n_units), states.dtype)
-        for t in range(n_steps):
-            load_inputs(inputs, first, last, t, u)
-            load_inputs(inputs, first, last, t, x)
-            multiply(u, False, weight, gates.reshape(last - first, 3 * n_units))
-            multiply(x, False, candidate_weight, candidates)
-            for b in range(first, last):
-                row = b - first
-                _activate_gates(gates[row], candidates[row])
-                for i in range(n_units):
-                    n = candidates[row, i]
-                    u[row, i] = n + gates[row, 1, i] * (u[row, i] - n)
-                for i in range(n_units):
-                    states[b, t, i] = u[row, i]
-                if is_kept:
-                    for g in range(3):
-                        for i in range(n_units):
-                            kept[b, t, g, i] = gates[row, g, i]
+    if piece == EVERY:
+        on_threads((n_trials + chunk - 1) // chunk)
+        return
+    first = piece * chunk
+    last = min(first + chunk, n_trials)
+    u = start_features(initial, first, last, weight.shape[0])
+    x = np.ones((last - first, candidate_weight.shape[0]), states.dtype)
+    gates = np.empty((last - first, 3, n_units), states.dtype)
+    candidates = np.empty((last - first, n_units), states.dtype)
+    for t in range(n_steps):
+        load_inputs(inputs, first, last, t, u)
+        load_inputs(inputs, first, last, t, x)
+        multiply(u, False, weight, gates.reshape(last - first, 3 * n_units))
+        multiply(x, False, candidate_weight, candidates)
+        for b in range(first, last):
+            row = b - first
+            _activate_gates(gates[row], candidates[row])
+            for i in range(n_units):
+                n = candidates[row, i]
+                u[row, i] = n + gates[row, 1, i] * (u[row, i] - n)
+            for i in range(n_units):
+                states[b, t, i] = u[row, i]
+            if is_kept:
+                for g in range(3):
                     for i in range(n_units):
-                        kept[b, t, 3, i] = candidates[row, i]
+                        kept[b, t, g, i] = gates[row, g, i]
+                for i in range(n_units):
+                    kept[b, t, 3, i] = candidates[row, i]
 
 
 @jit
@@ -98,8 +101,9 @@ def _differentiate_row(
         carry[i] = gates[1, i]
 
 
-@jit_parallel
+@jit_in_pieces
 def differentiate_gru(
+    piece: int,
     features: FloatArray,
     weight: FloatArray,
     candidate_weight: FloatArray,
@@ -114,39 +118,48 @@ def differentiate_gru(
     """
     n_rows, n_units = carry.shape
     n_others = candidate_weight.shape[0]
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        end = min((piece + 1) * chunk, n_rows)
-        gates = np.empty((ROWS_AT_A_TIME, 3, n_units), features.dtype)
-        candidates = np.empty((ROWS_AT_A_TIME, n_units), features.dtype)
-        x = np.empty((ROWS_AT_A_TIME, n_others), features.dtype)
-        for first in range(piece * chunk, end, ROWS_AT_A_TIME):
-            last = min(first + ROWS_AT_A_TIME, end)
-            n_block = last - first
-            for row in range(n_block):
-                for j in range(n_others):
-                    x[row, j] = features[first + row, n_units + j]
-            np.dot(features[first:last], weight, gates[:n_block].reshape(n_block, 3 * n_units))
-            np.dot(x[:n_block], candidate_weight, candidates[:n_block])
-            for row in range(n_block):
-                _activate_gates(gates[row], candidates[row])
-                _differentiate_row(
-                    gates[row],
-                    candidates[row],
-                    features[first + row],
-                    gains[first + row],
-                    carry[first + row],
-                )
+    if piece == EVERY:
+        on_threads((n_rows + chunk - 1) // chunk)
+        return
+    end = min((piece + 1) * chunk, n_rows)
+    gates = np.empty((ROWS_AT_A_TIME, 3, n_units), features.dtype)
+    candidates = np.empty((ROWS_AT_A_TIME, n_units), features.dtype)
+    x = np.empty((ROWS_AT_A_TIME, n_others), features.dtype)
+    for first in range(piece * chunk, end, ROWS_AT_A_TIME):
+        last = min(first + ROWS_AT_A_TIME, end)
+        n_block = last - first
+        for row in range(n_block):
+            for j in range(n_others):
+                x[row, j] = features[first + row, n_units + j]
+        np.dot(features[first:last], weight, gates[:n_block].reshape(n_block, 3 * n_units))
+        np.dot(x[:n_block], candidate_weight, candidates[:n_block])
+        for row in range(n_block):
+            _activate_gates(gates[row], candidates[row])
+            _differentiate_row(
+                gates[row],
+                candidates[row],
+                features[first + row],
+                gains[first + row],
+                carry[first + row],
+            )
 
 
-@jit_parallel
+@jit_in_pieces
 def differentiate_kept_gru(
-    kept: FloatArray, previous: FloatArray, chunk: int, gains: FloatArray, carry: FloatArray
+    piece: int,
+    kept: FloatArray,
+    previous: FloatArray,
+    chunk: int,
+    gains: FloatArray,
+    carry: FloatArray,
 ) -> None:
     """Write what :func:`differentiate_gru` does from the values that the simulation kept.
 
     ``kept (M, 4, H)``, ``previous (M, H)`` or wider, ``gains (M, 4, H)``, ``carry (M, H)``.
     """
     n_rows = len(kept)
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
-            _differentiate_row(kept[row, :3], kept[row, 3], previous[row], gains[row], carry[row])
+    if piece == EVERY:
+        on_threads((n_rows + chunk - 1) // chunk)
+        return
+    for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
+        _differentiate_row(kept[row, :3], kept[row, 3], previous[row], gains[row], carry[row])

@@ -10,13 +10,13 @@ none of them can be negative.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .._jit import jit, jit_parallel
+from .._jit import jit
 from .._typing import FloatArray
 from .activations import sigmoid, tanh
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+from .pieces import EVERY, jit_in_pieces, on_threads
 from .products import multiply
 
 # The gates, in PyTorch's order.
@@ -34,8 +34,9 @@ def _activate_gates(gates: FloatArray) -> None:
         gates[G, j] = tanh(gates[G, j])
 
 
-@jit_parallel
+@jit_in_pieces
 def simulate_lstm(
+    piece: int,
     inputs: FloatArray,
     weight: FloatArray,
     chunk: int,
@@ -50,32 +51,32 @@ def simulate_lstm(
     `initial` is ``(B, 2, H)``. If asked, the values of the gates go to ``kept (B, T, 4, H)``.
     """
     n_trials, n_steps, _, n_units = states.shape
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first = piece * chunk
-        last = min(first + chunk, n_trials)
-        u = start_features(initial[:, 0], first, last, weight.shape[0])
-        cell = initial[first:last, 1].copy()
-        gates = np.empty((last - first, 4, n_units), states.dtype)
-        for t in range(n_steps):
-            load_inputs(inputs, first, last, t, u)
-            multiply(u, False, weight, gates.reshape(last - first, 4 * n_units))
-            for b in range(first, last):
-                row = b - first
-                _activate_gates(gates[row])
-                for j in range(n_units):
-                    cell[row, j] = (
-                        gates[row, F, j] * cell[row, j] + gates[row, I, j] * gates[row, G, j]
-                    )
-                for j in range(n_units):
-                    u[row, j] = gates[row, O, j] * tanh(cell[row, j])
-                for j in range(n_units):
-                    states[b, t, 0, j] = u[row, j]
-                for j in range(n_units):
-                    states[b, t, 1, j] = cell[row, j]
-                if is_kept:
-                    for gate in range(4):
-                        for j in range(n_units):
-                            kept[b, t, gate, j] = gates[row, gate, j]
+    if piece == EVERY:
+        on_threads((n_trials + chunk - 1) // chunk)
+        return
+    first = piece * chunk
+    last = min(first + chunk, n_trials)
+    u = start_features(initial[:, 0], first, last, weight.shape[0])
+    cell = initial[first:last, 1].copy()
+    gates = np.empty((last - first, 4, n_units), states.dtype)
+    for t in range(n_steps):
+        load_inputs(inputs, first, last, t, u)
+        multiply(u, False, weight, gates.reshape(last - first, 4 * n_units))
+        for b in range(first, last):
+            row = b - first
+            _activate_gates(gates[row])
+            for j in range(n_units):
+                cell[row, j] = gates[row, F, j] * cell[row, j] + gates[row, I, j] * gates[row, G, j]
+            for j in range(n_units):
+                u[row, j] = gates[row, O, j] * tanh(cell[row, j])
+            for j in range(n_units):
+                states[b, t, 0, j] = u[row, j]
+            for j in range(n_units):
+                states[b, t, 1, j] = cell[row, j]
+            if is_kept:
+                for gate in range(4):
+                    for j in range(n_units):
+                        kept[b, t, gate, j] = gates[row, gate, j]
 
 
 @jit
@@ -110,8 +111,9 @@ def _differentiate_row(
         carry[1, 0, j] = zero
 
 
-@jit_parallel
+@jit_in_pieces
 def differentiate_lstm(
+    piece: int,
     features: FloatArray,
     weight: FloatArray,
     previous: FloatArray,
@@ -125,29 +127,38 @@ def differentiate_lstm(
     ``gains (M, 4, 2, H)``, ``carry (M, 2, 2, H)``, the slots being ``h, c``.
     """
     n_rows, _, n_units = previous.shape
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        end = min((piece + 1) * chunk, n_rows)
-        gates = np.empty((ROWS_AT_A_TIME, 4, n_units), features.dtype)
-        q = np.empty(n_units, features.dtype)
-        for first in range(piece * chunk, end, ROWS_AT_A_TIME):
-            last = min(first + ROWS_AT_A_TIME, end)
-            n_block = last - first
-            np.dot(features[first:last], weight, gates[:n_block].reshape(n_block, 4 * n_units))
-            for row in range(first, last):
-                _activate_gates(gates[row - first])
-                _differentiate_row(gates[row - first], previous[row, 1], q, gains[row], carry[row])
+    if piece == EVERY:
+        on_threads((n_rows + chunk - 1) // chunk)
+        return
+    end = min((piece + 1) * chunk, n_rows)
+    gates = np.empty((ROWS_AT_A_TIME, 4, n_units), features.dtype)
+    q = np.empty(n_units, features.dtype)
+    for first in range(piece * chunk, end, ROWS_AT_A_TIME):
+        last = min(first + ROWS_AT_A_TIME, end)
+        n_block = last - first
+        np.dot(features[first:last], weight, gates[:n_block].reshape(n_block, 4 * n_units))
+        for row in range(first, last):
+            _activate_gates(gates[row - first])
+            _differentiate_row(gates[row - first], previous[row, 1], q, gains[row], carry[row])
 
 
-@jit_parallel
+@jit_in_pieces
 def differentiate_kept_lstm(
-    kept: FloatArray, previous: FloatArray, chunk: int, gains: FloatArray, carry: FloatArray
+    piece: int,
+    kept: FloatArray,
+    previous: FloatArray,
+    chunk: int,
+    gains: FloatArray,
+    carry: FloatArray,
 ) -> None:
     """Write what :func:`differentiate_lstm` does from the gates that the simulation kept.
 
     ``kept (M, 4, H)``, ``previous (M, 2, H)``, ``gains (M, 4, 2, H)``, ``carry (M, 2, 2, H)``.
     """
     n_rows, _, n_units = previous.shape
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        q = np.empty(n_units, kept.dtype)
-        for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
-            _differentiate_row(kept[row], previous[row, 1], q, gains[row], carry[row])
+    if piece == EVERY:
+        on_threads((n_rows + chunk - 1) // chunk)
+        return
+    q = np.empty(n_units, kept.dtype)
+    for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
+        _differentiate_row(kept[row], previous[row, 1], q, gains[row], carry[row])

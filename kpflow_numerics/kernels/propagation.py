@@ -11,11 +11,11 @@ blocks have kernels of their own, in ``columns.py``; only the products of single
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .._jit import jit, jit_parallel
+from .._jit import jit
 from .._typing import FloatArray
+from .pieces import EVERY, jit_in_pieces, on_threads
 from .tiles import tile_rows
 
 
@@ -102,8 +102,9 @@ def _apply_step_adjoint(
                         out[source, i, j] += c * v[s, i, j]
 
 
-@jit_parallel
+@jit_in_pieces
 def propagate(
+    trial: int,
     carry: FloatArray,
     gains: FloatArray,
     inner: FloatArray,
@@ -114,26 +115,29 @@ def propagate(
     """Replace the block ``out (B, T, S, H, k)`` by ``P out``."""
     n_trials, n_steps, _, n_units, k = out.shape
     tile = tile_rows(n_units, n_units, k)
-    for b in numba.prange(n_trials):
-        read = np.empty((n_units, k), out.dtype)
-        product = np.empty((tile, k), out.dtype)
-        for t in range(1, n_steps):
-            _apply_step(
-                carry[b, t],
-                gains[b, t],
-                inner[b, t] if has_inner else inner[0, 0],
-                has_inner,
-                weight,
-                tile,
-                out[b, t - 1],
-                read,
-                product,
-                out[b, t],
-            )
+    if trial == EVERY:
+        on_threads(n_trials)
+        return
+    read = np.empty((n_units, k), out.dtype)
+    product = np.empty((tile, k), out.dtype)
+    for t in range(1, n_steps):
+        _apply_step(
+            carry[trial, t],
+            gains[trial, t],
+            inner[trial, t] if has_inner else inner[0, 0],
+            has_inner,
+            weight,
+            tile,
+            out[trial, t - 1],
+            read,
+            product,
+            out[trial, t],
+        )
 
 
-@jit_parallel
+@jit_in_pieces
 def propagate_adjoint(
+    trial: int,
     carry: FloatArray,
     gains: FloatArray,
     inner: FloatArray,
@@ -144,26 +148,29 @@ def propagate_adjoint(
     """Replace the block ``out (B, T, S, H, k)`` by ``P* out``."""
     n_trials, n_steps, _, n_units, k = out.shape
     tile = tile_rows(n_units, weight_transposed.shape[1], k)
-    for b in numba.prange(n_trials):
-        gathered = np.empty((weight_transposed.shape[1], k), out.dtype)
-        product = np.empty((tile, k), out.dtype)
-        for t in range(n_steps - 1, 0, -1):
-            _apply_step_adjoint(
-                carry[b, t],
-                gains[b, t],
-                inner[b, t] if has_inner else inner[0, 0],
-                has_inner,
-                weight_transposed,
-                tile,
-                out[b, t],
-                gathered,
-                product,
-                out[b, t - 1],
-            )
+    if trial == EVERY:
+        on_threads(n_trials)
+        return
+    gathered = np.empty((weight_transposed.shape[1], k), out.dtype)
+    product = np.empty((tile, k), out.dtype)
+    for t in range(n_steps - 1, 0, -1):
+        _apply_step_adjoint(
+            carry[trial, t],
+            gains[trial, t],
+            inner[trial, t] if has_inner else inner[0, 0],
+            has_inner,
+            weight_transposed,
+            tile,
+            out[trial, t],
+            gathered,
+            product,
+            out[trial, t - 1],
+        )
 
 
-@jit_parallel
+@jit_in_pieces
 def apply_state_jacobians(
+    trial: int,
     carry: FloatArray,
     gains: FloatArray,
     inner: FloatArray,
@@ -175,26 +182,29 @@ def apply_state_jacobians(
     """Add ``A_t v[:, t]`` to ``out[:, t]`` for every step at once; blocks ``(B, T, S, H, k)``."""
     n_trials, n_steps, _, n_units, k = v.shape
     tile = tile_rows(n_units, n_units, k)
-    for b in numba.prange(n_trials):
-        read = np.empty((n_units, k), v.dtype)
-        product = np.empty((tile, k), v.dtype)
-        for t in range(n_steps):
-            _apply_step(
-                carry[b, t],
-                gains[b, t],
-                inner[b, t] if has_inner else inner[0, 0],
-                has_inner,
-                weight,
-                tile,
-                v[b, t],
-                read,
-                product,
-                out[b, t],
-            )
+    if trial == EVERY:
+        on_threads(n_trials)
+        return
+    read = np.empty((n_units, k), v.dtype)
+    product = np.empty((tile, k), v.dtype)
+    for t in range(n_steps):
+        _apply_step(
+            carry[trial, t],
+            gains[trial, t],
+            inner[trial, t] if has_inner else inner[0, 0],
+            has_inner,
+            weight,
+            tile,
+            v[trial, t],
+            read,
+            product,
+            out[trial, t],
+        )
 
 
-@jit_parallel
+@jit_in_pieces
 def apply_state_jacobians_adjoint(
+    trial: int,
     carry: FloatArray,
     gains: FloatArray,
     inner: FloatArray,
@@ -206,19 +216,21 @@ def apply_state_jacobians_adjoint(
     """Add ``A_t* v[:, t]`` to ``out[:, t]`` for every step at once; blocks ``(B, T, S, H, k)``."""
     n_trials, n_steps, _, n_units, k = v.shape
     tile = tile_rows(n_units, weight_transposed.shape[1], k)
-    for b in numba.prange(n_trials):
-        gathered = np.empty((weight_transposed.shape[1], k), v.dtype)
-        product = np.empty((tile, k), v.dtype)
-        for t in range(n_steps):
-            _apply_step_adjoint(
-                carry[b, t],
-                gains[b, t],
-                inner[b, t] if has_inner else inner[0, 0],
-                has_inner,
-                weight_transposed,
-                tile,
-                v[b, t],
-                gathered,
-                product,
-                out[b, t],
-            )
+    if trial == EVERY:
+        on_threads(n_trials)
+        return
+    gathered = np.empty((weight_transposed.shape[1], k), v.dtype)
+    product = np.empty((tile, k), v.dtype)
+    for t in range(n_steps):
+        _apply_step_adjoint(
+            carry[trial, t],
+            gains[trial, t],
+            inner[trial, t] if has_inner else inner[0, 0],
+            has_inner,
+            weight_transposed,
+            tile,
+            v[trial, t],
+            gathered,
+            product,
+            out[trial, t],
+        )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .._jit import jit_parallel
 from .._typing import FloatArray
 from .activations import activate, activation_derivative, activation_derivative_of_value
 from .joined import ROWS_AT_A_TIME, load_inputs, start_features
+from .pieces import EVERY, jit_in_pieces, on_threads
 from .products import multiply
 
 
-@jit_parallel
+@jit_in_pieces
 def simulate_rate(
+    piece: int,
     inputs: FloatArray,
     weight: FloatArray,
     leak: float,
@@ -29,23 +29,26 @@ def simulate_rate(
     n_trials, n_steps, n_units = states.shape
     rate = states.dtype.type(leak)
     keep = states.dtype.type(1.0) - rate
-    for piece in numba.prange((n_trials + chunk - 1) // chunk):
-        first = piece * chunk
-        last = min(first + chunk, n_trials)
-        u = start_features(initial, first, last, weight.shape[0])
-        a = np.empty((last - first, n_units), states.dtype)
-        for t in range(n_steps):
-            load_inputs(inputs, first, last, t, u)
-            multiply(u, False, weight, a)
-            for b in range(first, last):
-                for i in range(n_units):
-                    value = keep * u[b - first, i] + rate * activate(a[b - first, i], activation)
-                    u[b - first, i] = value
-                    states[b, t, i] = value
+    if piece == EVERY:
+        on_threads((n_trials + chunk - 1) // chunk)
+        return
+    first = piece * chunk
+    last = min(first + chunk, n_trials)
+    u = start_features(initial, first, last, weight.shape[0])
+    a = np.empty((last - first, n_units), states.dtype)
+    for t in range(n_steps):
+        load_inputs(inputs, first, last, t, u)
+        multiply(u, False, weight, a)
+        for b in range(first, last):
+            for i in range(n_units):
+                value = keep * u[b - first, i] + rate * activate(a[b - first, i], activation)
+                u[b - first, i] = value
+                states[b, t, i] = value
 
 
-@jit_parallel
+@jit_in_pieces
 def differentiate_rate(
+    piece: int,
     features: FloatArray,
     weight: FloatArray,
     leak: float,
@@ -59,23 +62,27 @@ def differentiate_rate(
     """
     n_rows, n_units = gains.shape
     rate = gains.dtype.type(leak)
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        end = min((piece + 1) * chunk, n_rows)
-        for first in range(piece * chunk, end, ROWS_AT_A_TIME):
-            last = min(first + ROWS_AT_A_TIME, end)
-            np.dot(features[first:last], weight, gains[first:last])
-            for row in range(first, last):
-                for i in range(n_units):
-                    gains[row, i] = rate * activation_derivative(gains[row, i], activation)
+    if piece == EVERY:
+        on_threads((n_rows + chunk - 1) // chunk)
+        return
+    end = min((piece + 1) * chunk, n_rows)
+    for first in range(piece * chunk, end, ROWS_AT_A_TIME):
+        last = min(first + ROWS_AT_A_TIME, end)
+        np.dot(features[first:last], weight, gains[first:last])
+        for row in range(first, last):
+            for i in range(n_units):
+                gains[row, i] = rate * activation_derivative(gains[row, i], activation)
 
 
-@jit_parallel
+@jit_in_pieces
 def differentiate_values(
-    values: FloatArray, activation: int, chunk: int, gains: FloatArray
+    piece: int, values: FloatArray, activation: int, chunk: int, gains: FloatArray
 ) -> None:
     """Write ``gains (M, H)``, ``phi'(a)`` from the values ``phi(a)``, `chunk` rows a piece."""
     n_rows, n_units = gains.shape
-    for piece in numba.prange((n_rows + chunk - 1) // chunk):
-        for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
-            for i in range(n_units):
-                gains[row, i] = activation_derivative_of_value(values[row, i], activation)
+    if piece == EVERY:
+        on_threads((n_rows + chunk - 1) // chunk)
+        return
+    for row in range(piece * chunk, min((piece + 1) * chunk, n_rows)):
+        for i in range(n_units):
+            gains[row, i] = activation_derivative_of_value(values[row, i], activation)

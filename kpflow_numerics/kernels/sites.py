@@ -11,11 +11,11 @@ matrices have three axes or more for the loops.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from .._jit import jit, jit_parallel
+from .._jit import jit
 from .._typing import FloatArray, IntArray
+from .pieces import EVERY, jit_in_pieces, on_threads
 from .tiles import tile_rows
 
 # Rows that are gathered and multiplied at a time, so that they stay in the cache.
@@ -93,8 +93,9 @@ def _push_forward(
                             out[first + row, s, i, j] += gain * product[u, row, j]
 
 
-@jit_parallel
+@jit_in_pieces
 def site_gram(
+    piece: int,
     features: tuple[FloatArray, ...],
     multiplicity: tuple[FloatArray, ...],
     gains: FloatArray,
@@ -114,40 +115,43 @@ def site_gram(
     n_core = 0
     for group in range(n_groups):
         n_core += n_sites[group] * features[group].shape[1]
-    for piece in numba.prange((n_units + chunk - 1) // chunk):
-        first_unit = piece * chunk
-        n_chunk = min(chunk, n_units - first_unit)
-        cores = np.empty(n_core * n_chunk * k, q.dtype)
-        end = 0
-        for group in range(n_groups):
-            X = features[group]
-            shape = (n_sites[group], n_chunk, X.shape[1], k)
-            start, end = end, end + n_sites[group] * n_chunk * X.shape[1] * k
-            core = cores[start:end].reshape(shape)
-            _pull_back(X, gains, first_site[group], first_unit, n_chunk, q, core, 0)
-            for c in range(X.shape[1]):
-                count = multiplicity[group][c]
-                if count != 1.0:
-                    for g in range(n_sites[group]):
-                        for u in range(n_chunk):
-                            for j in range(k):
-                                core[g, u, c, j] *= count
-        for row in range(n_rows):
-            for s in range(n_slots):
-                for u in range(n_chunk):
-                    for j in range(k):
-                        out[row, s, first_unit + u, j] = 0.0
-        end = 0
-        for group in range(n_groups):
-            X = features[group]
-            shape = (n_sites[group], n_chunk, X.shape[1], k)
-            start, end = end, end + n_sites[group] * n_chunk * X.shape[1] * k
-            core = cores[start:end].reshape(shape)
-            _push_forward(X, gains, first_site[group], first_unit, n_chunk, core, 0, out)
+    if piece == EVERY:
+        on_threads((n_units + chunk - 1) // chunk)
+        return
+    first_unit = piece * chunk
+    n_chunk = min(chunk, n_units - first_unit)
+    cores = np.empty(n_core * n_chunk * k, q.dtype)
+    end = 0
+    for group in range(n_groups):
+        X = features[group]
+        shape = (n_sites[group], n_chunk, X.shape[1], k)
+        start, end = end, end + n_sites[group] * n_chunk * X.shape[1] * k
+        core = cores[start:end].reshape(shape)
+        _pull_back(X, gains, first_site[group], first_unit, n_chunk, q, core, 0)
+        for c in range(X.shape[1]):
+            count = multiplicity[group][c]
+            if count != 1.0:
+                for g in range(n_sites[group]):
+                    for u in range(n_chunk):
+                        for j in range(k):
+                            core[g, u, c, j] *= count
+    for row in range(n_rows):
+        for s in range(n_slots):
+            for u in range(n_chunk):
+                for j in range(k):
+                    out[row, s, first_unit + u, j] = 0.0
+    end = 0
+    for group in range(n_groups):
+        X = features[group]
+        shape = (n_sites[group], n_chunk, X.shape[1], k)
+        start, end = end, end + n_sites[group] * n_chunk * X.shape[1] * k
+        core = cores[start:end].reshape(shape)
+        _push_forward(X, gains, first_site[group], first_unit, n_chunk, core, 0, out)
 
 
-@jit_parallel
+@jit_in_pieces
 def site_vjp(
+    piece: int,
     features: FloatArray,
     gains: FloatArray,
     first_site: int,
@@ -157,14 +161,17 @@ def site_vjp(
 ) -> None:
     """Write ``X* (D^g* q)`` of each site to ``out (n_sites, H, m, k)``, `chunk` units at a time."""
     n_units = out.shape[1]
-    for piece in numba.prange((n_units + chunk - 1) // chunk):
-        first_unit = piece * chunk
-        n_chunk = min(chunk, n_units - first_unit)
-        _pull_back(features, gains, first_site, first_unit, n_chunk, q, out, first_unit)
+    if piece == EVERY:
+        on_threads((n_units + chunk - 1) // chunk)
+        return
+    first_unit = piece * chunk
+    n_chunk = min(chunk, n_units - first_unit)
+    _pull_back(features, gains, first_site, first_unit, n_chunk, q, out, first_unit)
 
 
-@jit_parallel
+@jit_in_pieces
 def add_site_jvp(
+    piece: int,
     features: FloatArray,
     gains: FloatArray,
     first_site: int,
@@ -174,7 +181,9 @@ def add_site_jvp(
 ) -> None:
     """Add ``sum_g D^g (X v_g)`` for ``v (n_sites, H, m, k)`` to `out`, `chunk` units at a time."""
     n_units = v.shape[1]
-    for piece in numba.prange((n_units + chunk - 1) // chunk):
-        first_unit = piece * chunk
-        n_chunk = min(chunk, n_units - first_unit)
-        _push_forward(features, gains, first_site, first_unit, n_chunk, v, first_unit, out)
+    if piece == EVERY:
+        on_threads((n_units + chunk - 1) // chunk)
+        return
+    first_unit = piece * chunk
+    n_chunk = min(chunk, n_units - first_unit)
+    _push_forward(features, gains, first_site, first_unit, n_chunk, v, first_unit, out)

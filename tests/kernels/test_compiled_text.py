@@ -6,8 +6,6 @@ alone, where a loop takes less than one.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.dispatcher import Dispatcher
 
 import kpflow_numerics as kpf
-from kpflow_numerics import kernels
 from kpflow_numerics.kernels.columns import MOST_COLUMNS
 from kpflow_numerics.trajectory import simulate_keeping
 from tests.cases.cells import CELL_CASES, CellCase
+from tests.cases.kernels import all_kernels, shared_kernels
 
 TEXT = b"unicode"
 CASES = [each for case in CELL_CASES for each in (case, case.in_float32())]
@@ -61,16 +58,6 @@ def has_text(kernel: Any) -> bool:
     return any(TEXT in code for code in machine_code(kernel))
 
 
-def all_kernels() -> dict[str, Any]:
-    found = {}
-    for module in pkgutil.iter_modules(kernels.__path__):
-        contents = vars(importlib.import_module(f"{kernels.__name__}.{module.name}"))
-        for name, value in contents.items():
-            if isinstance(value, Dispatcher) and value.py_func.__module__.endswith(module.name):
-                found[f"{module.name}.{name}"] = value
-    return found
-
-
 def run_all(case: CellCase) -> None:
     """Run all products of a cell, of one column and of more, also from what a simulation keeps."""
     lin = case.linearization()
@@ -101,7 +88,7 @@ def test_no_kernel_has_code_for_text(compiled: dict[str, Any]) -> None:
 
 
 def test_every_kernel_that_python_calls_is_looked_at(compiled: dict[str, Any]) -> None:
-    called = {name for name, each in compiled.items() if each.targetoptions.get("parallel")}
+    called = shared_kernels()
     assert len(called) > 20
     assert not {name for name in called if not compiled[name].overloads}
 
