@@ -63,6 +63,21 @@ def _is_owner(argument: Any) -> bool:
     return argument.type == _ADDRESS and argument.name.rpartition(".")[2] in ("0", "1")
 
 
+def _arguments_of(kernel: Any) -> tuple[Any, list[Any]]:
+    """Return where a compiled kernel writes its error, and its own arguments without the piece.
+
+    A function of Numba returns whether it failed. Its arguments are where to write the result and
+    the error, and then those of its Python function: here the piece first.
+    """
+    result, error, _, *others = kernel.args
+    if (result.name, error.name) != ("retptr", "excinfo"):
+        raise RuntimeError(
+            f"numba {numba.__version__} calls functions in another way than 0.60 to 0.68, which "
+            "kpflow_numerics was tested with; install one of those."
+        )
+    return error, others
+
+
 def _piece_function(kernel: Any, arguments_type: Any) -> Any:
     """Return LLVM's function that calls a kernel with the arguments at an address and a piece."""
     module = kernel.module
@@ -91,10 +106,8 @@ def on_threads(typing_context: Any, _n_pieces: Any) -> tuple[Any, Callable[..., 
     loop_signature = typing_context.resolve_function_type(loop, (types.intp,) * 3, {})
 
     def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        # A function of Numba returns whether it failed. Its arguments are where to write the result
-        # and the error, and then those of its Python function: here the piece first.
         kernel = builder.function
-        _, error, _, *others = kernel.args
+        error, others = _arguments_of(kernel)
         lent = [ir.Constant(each.type, None) if _is_owner(each) else each for each in others]
         failure = cgutils.alloca_once_value(builder, ir.Constant(kernel.return_value.type, 0))
         arguments = cgutils.pack_struct(builder, [failure, error, *lent])
@@ -116,6 +129,7 @@ def jit_in_pieces(kernel: Callable[Concatenate[int, Arguments], None]) -> Callab
     """Compile a kernel whose first argument is the piece of its work to do, and call it for all.
 
     For the piece `EVERY` the kernel must call `on_threads` with the number of pieces and return.
-    It must never be called from several Python threads at once.
+    It must never be called from several Python threads at once, and only where
+    :func:`kpflow_numerics._threads.kernel_threads` has started the threads.
     """
     return functools.partial(jit(kernel), EVERY)

@@ -11,10 +11,11 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kpflow_numerics.kernels.pieces import EVERY, jit_in_pieces, on_threads
+from kpflow_numerics.kernels.pieces import EVERY, _arguments_of, jit_in_pieces, on_threads
 from tests.cases.kernels import all_kernels, shared_kernels
 
 PLANTED = """
@@ -36,10 +37,12 @@ def cube(piece, values, out):
 """
 CALL = """
 import numpy as np
+from kpflow_numerics._threads import kernel_threads
 from planted import {name} as kernel
 
 out = np.empty(7)
-kernel(np.arange(7.0), out)
+with kernel_threads(1e9):
+    kernel(np.arange(7.0), out)
 print(*out, len(kernel.func.stats.cache_hits))
 """
 
@@ -141,6 +144,16 @@ def test_kernels_read_from_the_cache_start_the_threads(
         *values, hits = output.split()
         assert [float(each) for each in values] == [i**power for i in range(7)]
         assert int(hits) == n_read
+
+
+@pytest.mark.parametrize("names", [("excinfo", "retptr"), ("retptr", "arg.piece")])
+def test_another_way_of_calling_functions_is_refused(names: tuple[str, str]) -> None:
+    number = ir.IntType(64)
+    kernel = ir.Function(ir.Module(), ir.FunctionType(number, [number] * 4), "kernel")
+    for argument, name in zip(kernel.args, names, strict=False):
+        argument.name = name
+    with pytest.raises(RuntimeError, match="calls functions in another way"):
+        _arguments_of(kernel)
 
 
 def test_one_parallel_loop_serves_all_kernels() -> None:
