@@ -67,7 +67,7 @@ def load_network(
     prefix: str | None = None,
     readout: str | None = None,
 ) -> Network:
-    """Read a recurrent network from the state_dict of a PyTorch module.
+    r"""Read a recurrent network from the state_dict of a PyTorch module.
 
     Cell type, sizes and biases follow from the names and shapes of the arrays, which are those of
     ``nn.RNN``, ``nn.GRU``, ``nn.LSTM`` and their ``Cell`` forms. What they cannot tell must be
@@ -123,7 +123,7 @@ def load_network(
     """
     if not isinstance(path, (str, os.PathLike)):
         advice = (
-            " Save the state_dict first: numpy.savez(path, **{k: v.numpy() for k, v in ...items()})."
+            " Save it first: numpy.savez(path, **{k: v.numpy() for k, v in state_dict.items()})."
             if isinstance(path, Mapping)
             else ""
         )

@@ -164,10 +164,11 @@ def test_functions_of_numpy_that_autograd_sees_give_the_same_derivatives() -> No
     x = np.random.default_rng(59).standard_normal((2, 5, 2))
     ranks = []
     for module in (np, anp):
-        cell = kpf.AutogradCell(
-            lambda params, x, h, tanh=module.tanh: tanh(h @ params["w_rec"].T + x @ params["w_in"].T),
-            MATRICES, 2, 4,
-        )  # fmt: skip
+
+        def step(params, x, h, tanh=module.tanh):
+            return tanh(h @ params["w_rec"].T + x @ params["w_in"].T)
+
+        cell = kpf.AutogradCell(step, MATRICES, 2, 4)
         lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=58), x))
         ranks.append(kpf.TangentKernel(lin).to_dense())
     assert np.array_equal(*ranks)

@@ -362,7 +362,7 @@ def test_a_file_of_torch_save_is_known_by_its_content(tmp_path: Path, shared_dat
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ({"rnn.weight_hh_l0": np.ones((3, 1))}, "got dict. Save the state_dict first: numpy.savez"),
+        ({"rnn.weight_hh_l0": np.ones((3, 1))}, "got dict. Save it first: numpy.savez"),
         (None, "path must be the name of a file; got NoneType.$"),
     ],
 )
