@@ -63,7 +63,8 @@ class AutogradCell(Cell):
     that no row sees another, and that autograd can follow it: functions of NumPy's own, such as
     ``np.where``, lose derivatives without a word. A product of the state Jacobian with ``k``
     columns differentiates the step once at ``min(k, N)`` copies of every point; one of the
-    parameter Jacobian, once for each column. Functions of autograd that lack a forward rule are differentiated twice backward.
+    parameter Jacobian, once for each column. Functions of autograd that lack a forward rule are
+    differentiated twice backward.
     ``init_params`` draws every parameter uniform in ``+-1/sqrt(H)``.
 
     Examples
