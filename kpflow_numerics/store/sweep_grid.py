@@ -190,14 +190,17 @@ class SweepGrid:
         return int(found[0])
 
     def write(self, path: str | Path) -> Path:
-        """Write the grid to an HDF5 file, in place of one that there may be, in one step.
+        """Write the grid to an HDF5 file, in place of an earlier one of its sweep, in one step.
 
         Raises
         ------
+        InputError
+            If there is another file, or a directory.
         StoreError
             If the system refuses.
         """
         path = Path(path)
+        self._check_replaceable(path)
         partial = path.with_name(f".{path.name}.partial")
         try:
             try:
@@ -211,6 +214,20 @@ class SweepGrid:
         except OSError as error:
             raise StoreError(f"Could not write {path}: {reason(error)}.") from error
         return path
+
+    def _check_replaceable(self, path: Path) -> None:
+        """Refuse to replace what this sweep cannot make again."""
+        if not path.exists():
+            return
+        try:
+            is_earlier = SweepGrid.open(path).plan_toml == self.plan_toml
+        except InputError:
+            is_earlier = False
+        if not is_earlier:
+            raise InputError(
+                f"{path} exists and is not a merged file of this sweep, so it is not replaced. "
+                "Choose another name, or delete it yourself."
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> SweepGrid:
