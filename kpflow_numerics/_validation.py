@@ -136,7 +136,9 @@ def check_array(
     if array.dtype.kind == "c":
         raise InputTypeError(f"{name} must be real; got dtype {array.dtype}. Take its .real part.")
     if array.dtype.kind not in "biuf":
-        raise InputTypeError(f"{name} must be numeric; got dtype {array.dtype}.")
+        is_one_object = array.dtype.kind == "O" and array.ndim == 0
+        came = type(value).__name__ if is_one_object else f"dtype {array.dtype}"
+        raise InputTypeError(f"{name} must be numeric; got {came}.")
     if shape is not None:
         fits = array.ndim == len(shape) and all(
             length > 0 if isinstance(want, str) else length == want
