@@ -16,8 +16,8 @@ from .._validation import InputError, suggest
 from . import _disk
 from ._disk import StoreError, reason
 from ._variables import TEXT, add_coordinate, add_dimension, add_variable, read_text
+from .schema import SWEEP_NAME
 
-SCHEMA_NAME = "kpflow_numerics sweep"
 SCHEMA_VERSION = 1
 
 STATUS_MEANINGS = ("done", "failed", "unfinished", "damaged")
@@ -243,7 +243,7 @@ class SweepGrid:
             raise InputError(f"There is no file {path}. Merge the sweep: kpflow sweep merge.")
         try:
             with h5py.File(path, "r") as file:
-                if file.attrs.get("schema_name") != SCHEMA_NAME:
+                if file.attrs.get("schema_name") != SWEEP_NAME:
                     raise InputError(f"{path} is not a merged sweep of kpflow_numerics.")
                 return _read(file)
         except OSError as error:
@@ -272,7 +272,7 @@ def _end_of(values: Array, axis: int, which: str, counts: Array | None) -> Array
 
 
 def _write(file: h5py.File, grid: SweepGrid) -> None:
-    file.attrs["schema_name"] = SCHEMA_NAME
+    file.attrs["schema_name"] = SWEEP_NAME
     file.attrs["schema_version"] = SCHEMA_VERSION
     file.attrs["Conventions"] = "CF-1.11"
     file.attrs["title"] = repr(grid)

@@ -183,6 +183,8 @@ def test_only_a_merged_file_of_the_same_sweep_is_replaced(directory, make, tmp_p
     with pytest.raises(InputError, match="exists and is not a merged file of this sweep"):
         kpf.merge_sweep(other, tmp_path)
     kpf.merge_sweep(directory.path, merged)
+    with pytest.raises(InputError, match="not a run file .* It is a merged sweep: kpf.SweepGrid"):
+        RunFile.open(merged)
 
 
 def test_a_sweep_that_has_not_begun_can_be_merged(make) -> None:
