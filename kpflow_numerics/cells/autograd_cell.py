@@ -241,7 +241,7 @@ class AutogradCell(Cell):
                 f"together and alone differ by {error:.1e} of the largest state. Sum and "
                 "normalise over the last axis only."
             )
-        self._check_traced(params, x[:1], path[0])
+        self._check_traced(params, x, np.concatenate(path[:-1]))
 
     def _check_traced(self, params: Params, x: FloatArray, h: FloatArray) -> None:
         """Refuse what autograd cannot follow, such as functions of NumPy's own.
@@ -265,7 +265,11 @@ class AutogradCell(Cell):
                 f"{self._named} cannot be differentiated; autograd says {type(error).__name__}: "
                 f"{error}. {_HOW_TO_WRITE}"
             ) from error
-        if getattr(traced[-1], "_value", traced[-1]).dtype == np.dtype(object):
+        is_box = autograd.tracer.isbox
+        value = traced[-1]._value if is_box(traced[-1]) else traced[-1]
+        # What np.ones_like makes of a box is of objects, too, and as a whole step a right constant.
+        mixed = is_box(traced[-1]) or any(map(is_box, value.flat))
+        if value.dtype == np.dtype(object) and mixed:
             raise InputError(
                 f"{self._named} loses its derivatives in a function of NumPy that autograd does "
                 f"not see, such as np.where, np.clip or np.concatenate. {_HOW_TO_WRITE}"

@@ -299,6 +299,11 @@ WRONG_STEPS = {
         InputError,
         "loses its derivatives in a function of NumPy",
     ),
+    "NumPy's own ones_like in a sum": WrongStep(
+        lambda params, x, h: anp.tanh(h @ params["w_rec"].T) + np.ones_like(h),
+        InputError,
+        "loses its derivatives in a function of NumPy",
+    ),
     "assignment": WrongStep(
         lambda params, x, h: assigned(h),
         InputError,
