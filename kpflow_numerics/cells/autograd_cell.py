@@ -259,12 +259,9 @@ class AutogradCell(Cell):
 
         try:
             with np.errstate(all="ignore"), independence_allowed():
-                autograd.make_vjp(step)((params, h))
+                pull_back, _ = autograd.make_vjp(step)((params, h))
         except Exception as error:
-            raise InputError(
-                f"{self._named} cannot be differentiated; autograd says {type(error).__name__}: "
-                f"{error}. {_HOW_TO_WRITE}"
-            ) from error
+            raise self._not_differentiable(error) from error
         is_box = autograd.tracer.isbox
         value = traced[-1]._value if is_box(traced[-1]) else traced[-1]
         # What np.ones_like makes of a box is of objects, too, and as a whole step a right constant.
@@ -274,6 +271,19 @@ class AutogradCell(Cell):
                 f"{self._named} loses its derivatives in a function of NumPy that autograd does "
                 f"not see, such as np.where, np.clip or np.concatenate. {_HOW_TO_WRITE}"
             )
+        try:
+            with np.errstate(all="ignore"):
+                pull_back(np.ones_like(h))
+                _push_forward(partial(self.step, params, x), h)(h)
+                _push_forward(lambda q: self.step(q, x, h), params)(params)
+        except Exception as error:
+            raise self._not_differentiable(error) from error
+
+    def _not_differentiable(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self._named} cannot be differentiated; autograd says {type(error).__name__}: "
+            f"{error}. {_HOW_TO_WRITE}"
+        )
 
     def _call(self, params: Params, x: FloatArray, h: FloatArray) -> FloatArray:
         try:

@@ -304,6 +304,11 @@ WRONG_STEPS = {
         InputError,
         "loses its derivatives in a function of NumPy",
     ),
+    "a norm of rows, which autograd 1.9 pushes forward into another shape": WrongStep(
+        lambda params, x, h: h / anp.linalg.norm(h, axis=1, keepdims=True),
+        InputError,
+        "cannot be differentiated; autograd says ValueError: ",
+    ),
     "assignment": WrongStep(
         lambda params, x, h: assigned(h),
         InputError,
