@@ -119,14 +119,26 @@ def check_array(
     finite : bool
         Whether NaN and infinity are refused.
     """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(
+            f"{name} must have no masked entries; {np.ma.count_masked(value)} of its {value.size} "
+            "are. Leave them out, or say what they are by its .filled(...)."
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise InputError(f"{name} must be a rectangular array; {error}.") from error
+    except (TypeError, RuntimeError) as error:
+        # A tensor of PyTorch that has a gradient, or is on another device.
+        raise InputTypeError(
+            f"{name} cannot be made an array of NumPy; {type(value).__name__} says: {error}"
+        ) from error
     if array.dtype.kind == "c":
         raise InputTypeError(f"{name} must be real; got dtype {array.dtype}. Take its .real part.")
     if array.dtype.kind not in "biuf":
-        raise InputTypeError(f"{name} must be numeric; got dtype {array.dtype}.")
+        is_one_object = array.dtype.kind == "O" and array.ndim == 0
+        came = type(value).__name__ if is_one_object else f"dtype {array.dtype}"
+        raise InputTypeError(f"{name} must be numeric; got {came}.")
     if shape is not None:
         fits = array.ndim == len(shape) and all(
             length > 0 if isinstance(want, str) else length == want
@@ -134,7 +146,8 @@ def check_array(
         )
         if not fits:
             wanted = "(" + ", ".join(str(want) for want in shape) + ("," * (len(shape) == 1)) + ")"
-            raise InputError(f"{name} must have shape {wanted}; got {array.shape}.")
+            empty = " It is empty." if array.size == 0 else ""
+            raise InputError(f"{name} must have shape {wanted}; got {array.shape}.{empty}")
     if dtype is None:
         kept = array.dtype in (np.dtype(np.float32), np.dtype(np.float64))
         dtype = array.dtype if kept else np.float64

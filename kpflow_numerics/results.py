@@ -38,11 +38,17 @@ class Cost:
         return f"{_with_prefix(self.flops, 1000, 'flop')}, {format_bytes(self.memory_bytes)}"
 
 
+# From bounds further apart than this share of their middle, the middle is no value to quote.
+_VAGUE = 0.2
+
+
 @dataclass(frozen=True, repr=False)
 class Estimate:
     """A number, how well it is known, and how it was found.
 
-    ``float`` and NumPy's functions take it as its value.
+    ``float`` and NumPy's functions take it as its value. Printed, ``a +- b`` is a value with its
+    standard error, ``a in [b, c]`` the middle of certain bounds, and bounds that are further apart
+    than a fifth of their middle are printed without it.
 
     Attributes
     ----------
@@ -102,6 +108,8 @@ class Estimate:
     def _number(self) -> str:
         if self.is_exact:
             return f"{self.value:.6g}"
+        if self.is_certified and self.upper - self.lower > _VAGUE * abs(self.value):
+            return f"between {self.lower:.6g} and {self.upper:.6g}"
         if self.is_certified:
             return f"{self.value:.6g} in [{self.lower:.6g}, {self.upper:.6g}]"
         return with_error(self.value, self.standard_error)

@@ -101,13 +101,15 @@ def simulate(
         Its parameters. Their precision is that of the whole computation: float32 if all of them
         are, otherwise float64.
     inputs : array_like, shape (B, T, I)
-        Inputs, cast to that precision.
+        Inputs, cast to that precision. Trials come first: what a PyTorch module without
+        ``batch_first`` takes is ``(T, B, I)``, and needs ``.transpose(1, 0, 2)``.
     h0 : array_like, shape (N,) or (B, N), optional
         Initial state, one for all trials or one for each; zero by default.
 
     Returns
     -------
     Trajectory
+        With copies of all that was given.
 
     Raises
     ------
@@ -119,8 +121,9 @@ def simulate(
 
     Notes
     -----
-    ``2 B T p`` flops for ``p`` weights. Memory: ``(b + 1) B T N`` bytes for ``b``-byte numbers (the
-    states, and whether each is finite), or ``b (B T N + 2 p)`` where that is more.
+    ``2 B T p`` flops for ``p`` weights. Memory: ``b (B (T (N + I) + N) + p)`` bytes for ``b``-byte
+    numbers (the trajectory), and ``B T N`` (whether each state is finite), or ``2 b p`` where that
+    is more.
 
     Examples
     --------
@@ -132,6 +135,9 @@ def simulate(
     (2, 5, 8)
     """
     checked, inputs, h0 = _check(cell, params, inputs, h0)
+    # Arrays of the caller's may change: those of a PyTorch module do with each of its steps.
+    checked = {name: array.copy() for name, array in checked.items()}
+    inputs, h0 = inputs.copy(), h0.copy()
     states = cell.simulate_states(checked, inputs, h0)
     _check_finite(states)
     return Trajectory(cell, checked, inputs, h0, states)

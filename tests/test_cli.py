@@ -93,6 +93,16 @@ def test_words_that_can_be_given_are_in_the_help_and_whole(
         assert shown.issuperset(accepted[flag])
 
 
+@pytest.mark.parametrize("command", ["run", "analyze", "sweep plan"])
+def test_the_default_quantities_are_in_the_help_and_whole(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kpflow(*command.split(), "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(DEFAULT_QUANTITIES) in shown
+    assert "of those that training.checkpoint_every keeps [6]" in shown
+
+
 def test_help_does_not_load_numpy() -> None:
     code = (
         "import sys\n"

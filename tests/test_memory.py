@@ -119,15 +119,17 @@ def test_states_and_derivatives_take_what_is_said(cell: kpf.Cell, dtype: str) ->
     params, inputs = network(cell, dtype)
     trajectory = kpf.simulate(cell, params, inputs)
     states = trajectory.states
+    copies = (trajectory.inputs, trajectory.h0, *trajectory.params.values())
+    held = states.nbytes + sum(array.nbytes for array in copies)
     assert_peak(
         peak(lambda: kpf.simulate(cell, params, inputs)),
-        states.nbytes + max(states.size, 2 * cell.n_parameters * states.itemsize),
+        held + max(states.size, 2 * cell.n_parameters * states.itemsize),
     )
-    held = kpf.linearize(trajectory).memory_bytes
+    kept = kpf.linearize(trajectory).memory_bytes
     # The trajectory is there, and copies of parts of the features are made by the first product.
     groups = kpf.linearize(trajectory).weight_sites.groups
-    copies = sum(g.features.nbytes for g in groups if not g.features.flags.c_contiguous)
-    formula = held - copies - states.nbytes - inputs.nbytes
+    shared = sum(g.features.nbytes for g in groups if not g.features.flags.c_contiguous)
+    formula = kept - shared - states.nbytes - inputs.nbytes
     taken = peak(lambda: kpf.linearize(dataclasses.replace(trajectory)))
     assert_peak(taken, formula)
 

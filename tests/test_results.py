@@ -41,6 +41,10 @@ def eigen_result(**changes):
             "Estimate(8.15 in [7.97, 8.33], bounds, 40 products)",
         ),
         (
+            Estimate(6118.0, 61.0, 12175.0, 0.0, "bounds", 40),
+            "Estimate(between 61 and 12175, bounds, 40 products)",
+        ),
+        (
             Estimate(1.5e12, 1e12, 2e12, 2e10, "hutchinson", 9, confidence=0.95),
             "Estimate(1.5e+12 +- 2e+10, hutchinson, 9 products)",
         ),

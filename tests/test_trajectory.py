@@ -88,6 +88,26 @@ def test_arguments_come_back_unchanged() -> None:
         assert np.array_equal(array, copy)
 
 
+@CASES
+def test_what_the_caller_does_to_its_arrays_later_changes_nothing(case: CellCase) -> None:
+    given = case.trajectory()
+    params = {name: array.copy() for name, array in given.params.items()}
+    inputs, h0 = given.inputs.copy(), given.h0.copy()
+    trajectory = kpf.simulate(case.cell, params, inputs, h0)
+    for array in (inputs, h0, *params.values()):
+        array *= 3.0
+    q = np.ones(trajectory.states.size, case.dtype)
+    expected, found = (kpf.TangentKernel(kpf.linearize(each)) @ q for each in (given, trajectory))
+    assert np.array_equal(found, expected)
+
+
+class Tensor:
+    """What a tensor of PyTorch does that has a gradient."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+
 def with_nan(array: np.ndarray) -> np.ndarray:
     array = np.array(array)
     array.flat[1] = np.nan
@@ -103,8 +123,19 @@ def with_nan(array: np.ndarray) -> np.ndarray:
         ({"inputs": INPUTS[:, :0]}, InputError, r"\(B, T, 3\); got \(2, 0, 3\)"),
         ({"inputs": with_nan(INPUTS)}, InputError, "inputs must be finite; 1 of its 30 entries"),
         ({"inputs": INPUTS * 1j}, InputTypeError, "inputs must be real; got dtype complex128"),
-        ({"inputs": [["a"]]}, InputTypeError, "inputs must be numeric"),
+        ({"inputs": [["a"]]}, InputTypeError, "inputs must be numeric; got dtype <U1"),
+        ({"inputs": [[None]]}, InputTypeError, "inputs must be numeric; got dtype object"),
+        ({"inputs": None}, InputTypeError, "inputs must be numeric; got NoneType"),
+        ({"inputs": {"x": 1}}, InputTypeError, "inputs must be numeric; got dict"),
         ({"inputs": [[[1, 2, 3], [1, 2]]]}, InputError, "inputs must be a rectangular array"),
+        ({"inputs": INPUTS[:0]}, InputError, r"got \(0, 5, 3\)\. It is empty"),
+        ({"inputs": Tensor()}, InputTypeError, "inputs cannot be .* Tensor says: Can't call numpy"),
+        ({"params": PARAMS | {"bias_hh": Tensor()}}, InputTypeError, r"params\['bias_hh'\] cannot"),
+        (
+            {"inputs": np.ma.masked_greater(INPUTS, np.sort(INPUTS.ravel())[-4])},
+            InputError,
+            r"inputs must have no masked entries; 3 of its 30 are. .* \.filled",
+        ),
         ({"h0": np.zeros(3)}, InputError, r"h0 must have shape \(4,\); got \(3,\)"),
         ({"h0": np.zeros((3, 4))}, InputError, r"h0 must have shape \(2, 4\); got \(3, 4\)"),
         ({"h0": with_nan(np.zeros(4))}, InputError, "h0 must be finite"),

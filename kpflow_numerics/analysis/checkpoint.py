@@ -95,7 +95,7 @@ class OperatorRank:
     estimate: Estimate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NetworkAnalysis:
     """Ranks, spectra, modes and principal components of a network at one iteration.
 
@@ -152,6 +152,18 @@ class NetworkAnalysis:
     lyapunov: dict[str, FloatArray] = field(default_factory=dict)
     interference: CheckpointInterference | None = None
 
+    def __repr__(self) -> str:
+        loss = "" if np.isnan(self.evaluation_loss) else f"loss {self.evaluation_loss:.4g}, "
+        ranks = ", ".join(
+            f"{'P P*' if entry.operator == 'P' else entry.operator} {_shortly(entry.estimate)}"
+            for entry in self.ranks
+            if entry.recipe == "participation-ratio"
+        )
+        return (
+            f"NetworkAnalysis(iteration {self.iteration}: {loss}"
+            f"participation ratios {ranks or 'none'})"
+        )
+
     def quantity(self, name: str, *operators: str) -> Estimate:
         """Return a quantity by its name and its operators, in any order.
 
@@ -187,6 +199,12 @@ class NetworkAnalysis:
         raise InputError(
             f"The analysis holds no effective rank of {operator!r} by {recipe!r}; it holds {held}."
         )
+
+
+def _shortly(estimate: Estimate) -> str:
+    if estimate.is_exact:
+        return f"{estimate.value:.4g}"
+    return f"{estimate.value:.4g} in [{estimate.lower:.4g}, {estimate.upper:.4g}]"
 
 
 def analyze_network(

@@ -17,7 +17,7 @@ from ..operators import Sensitivity
 from ..results import Check, ValidationReport
 from ..tasks import TrialBatch
 from ..training import Loss, check_readout
-from ..training.losses import check_wanted
+from ..training.losses import check_same_trials, check_wanted
 from ..trajectory import Trajectory, simulate
 from ._identities import adjoint_checks, identity_checks
 from ._subject import TRACED_LOSSES, LinearLoss, OutputLoss, Subject
@@ -240,6 +240,7 @@ def _loss(
         raise InputError(f"{given} needs {lacks}: the loss is that of the readout's outputs.")
     weights = check_readout(readout, trajectory.cell.n_units, dtype=np.float64)
     shape = (trajectory.n_trials, trajectory.n_steps, len(weights["weight"]))
+    check_same_trials(trajectory, targets)
     wanted, weight, chosen = check_wanted(targets, mask, kind, shape, np.dtype(np.float64))
     if type(chosen) not in TRACED_LOSSES:
         known = " or ".join(f"{each.__name__}()" for each in TRACED_LOSSES)

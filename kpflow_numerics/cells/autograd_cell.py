@@ -20,6 +20,11 @@ Step: TypeAlias = Callable[[Mapping[str, Any], Any, Any], Any]
 # Entries of one array of tiled points: 8 MiB in float64, times what the step's graph keeps.
 _TILED_ENTRIES = 2**20
 
+_HOW_TO_WRITE = (
+    "Write every function of the step with autograd.numpy (anp.where, not np.where), and assign to "
+    "no element of an array."
+)
+
 
 @dataclass(frozen=True, init=False, repr=False)
 class AutogradCell(Cell):
@@ -55,9 +60,11 @@ class AutogradCell(Cell):
     Notes
     -----
     The step is checked at a few points of every simulation: shape, precision, finite values,
-    and that no row sees another. A product of the state Jacobian with ``k`` columns differentiates
-    the step once at ``min(k, N)`` copies of every point; one of the parameter Jacobian, once for
-    each column. Functions of autograd that lack a forward rule are differentiated twice backward.
+    that no row sees another, and that autograd can follow it: functions of NumPy's own, such as
+    ``np.where``, lose derivatives without a word. A product of the state Jacobian with ``k``
+    columns differentiates the step once at ``min(k, N)`` copies of every point; one of the
+    parameter Jacobian, once for each column. Functions of autograd that lack a forward rule are
+    differentiated twice backward.
     ``init_params`` draws every parameter uniform in ``+-1/sqrt(H)``.
 
     Examples
@@ -150,7 +157,8 @@ class AutogradCell(Cell):
         Raises
         ------
         InputError
-            If the step fails, gives another shape, sees other rows, or is not finite.
+            If the step fails, gives another shape, sees other rows, is not finite, or cannot be
+            differentiated.
         InputTypeError
             If it gives another precision.
         """
@@ -233,6 +241,49 @@ class AutogradCell(Cell):
                 f"together and alone differ by {error:.1e} of the largest state. Sum and "
                 "normalise over the last axis only."
             )
+        self._check_traced(params, x, np.concatenate(path[:-1]))
+
+    def _check_traced(self, params: Params, x: FloatArray, h: FloatArray) -> None:
+        """Refuse what autograd cannot follow, such as functions of NumPy's own.
+
+        Some of these, ``np.where`` or ``np.clip``, take the boxes that autograd traces with for
+        Python objects: the step runs, and its derivatives are wrong, or zero.
+        """
+        import autograd
+
+        traced: list[Any] = []
+
+        def step(arguments: tuple[Params, FloatArray]) -> Any:
+            traced.append(self.step(arguments[0], x, arguments[1]))
+            return traced[-1]
+
+        try:
+            with np.errstate(all="ignore"), independence_allowed():
+                pull_back, _ = autograd.make_vjp(step)((params, h))
+        except Exception as error:
+            raise self._not_differentiable(error) from error
+        is_box = autograd.tracer.isbox
+        value = traced[-1]._value if is_box(traced[-1]) else traced[-1]
+        # What np.ones_like makes of a box is of objects, too, and as a whole step a right constant.
+        mixed = is_box(traced[-1]) or any(map(is_box, value.flat))
+        if value.dtype == np.dtype(object) and mixed:
+            raise InputError(
+                f"{self._named} loses its derivatives in a function of NumPy that autograd does "
+                f"not see, such as np.where, np.clip or np.concatenate. {_HOW_TO_WRITE}"
+            )
+        try:
+            with np.errstate(all="ignore"):
+                pull_back(np.ones_like(h))
+                _push_forward(partial(self.step, params, x), h)(h)
+                _push_forward(lambda q: self.step(q, x, h), params)(params)
+        except Exception as error:
+            raise self._not_differentiable(error) from error
+
+    def _not_differentiable(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self._named} cannot be differentiated; autograd says {type(error).__name__}: "
+            f"{error}. {_HOW_TO_WRITE}"
+        )
 
     def _call(self, params: Params, x: FloatArray, h: FloatArray) -> FloatArray:
         try:

@@ -50,7 +50,12 @@ SETTING_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("--learning-rate", "training.learning_rate", float, "learning rate"),
     ("--seed", "training.seed", int, "seed of all random numbers"),
     ("--trials", "analysis.n_trials", int, "evaluation trials B that the operators are built on"),
-    ("--checkpoints", "analysis.n_checkpoints", int, "how many checkpoints are analysed"),
+    (
+        "--checkpoints",
+        "analysis.n_checkpoints",
+        int,
+        "how many checkpoints are analysed, of those that training.checkpoint_every keeps",
+    ),
     ("--eigenpairs", "analysis.n_eigenpairs", int, "leading eigenpairs of K and NTK"),
     ("--max-memory", "analysis.max_memory_gib", float, "memory that an analysis may take, GiB"),
 )
@@ -125,8 +130,8 @@ def add_setting_flags(group: Any, tables: str = "") -> None:
     group.add_argument(
         "--quantities", dest=QUANTITIES_KEY, type=_quantities, metavar="NAMES",
         help=f"what is found beside the ranks, such as {DEFAULT_WORD},core-cosine; names among "
-        f"{', '.join(QUANTITY_NAMES)}, and {DEFAULT_WORD} for {','.join(defaults[QUANTITIES_KEY])} "
-        f"[{DEFAULT_WORD}]",
+        f"{', '.join(QUANTITY_NAMES)}, and {DEFAULT_WORD} for "
+        f"{', '.join(defaults[QUANTITIES_KEY])} [{DEFAULT_WORD}]",
     )  # fmt: skip
 
 

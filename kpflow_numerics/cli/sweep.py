@@ -149,12 +149,22 @@ def _tables(parsed: argparse.Namespace) -> dict[str, Any]:
         )
     elif parsed.plan is not None:
         tables = read_settings(parsed.plan)
-    tables = override(tables, given_settings(parsed))
+    given = given_settings(parsed)
+    tables = override(tables, given)
     sweep = dict(tables.get("sweep", {}))
     axes = [parse_axis(text) for text in parsed.vary]
     for name, _ in axes:
         if [each for each, _ in axes].count(name) > 1:
             raise InputError(f"--vary names {name} twice.")
+    for key in {name for name, _ in axes} | {
+        key for _, values in axes if isinstance(values, dict) for key in values
+    }:
+        # A task may be named for the settings that are not its own.
+        if key in given and key != "task.name":
+            raise InputError(
+                f"{key} is varied by --vary, and {given[key]!r} by a flag would not be used: leave "
+                "out one of the two."
+            )
     if axes:
         sweep.pop("order", None)
     sweep["axes"] = {**sweep.get("axes", {}), **dict(axes)}

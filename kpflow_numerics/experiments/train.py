@@ -15,6 +15,7 @@ from ..results import Checkpoint
 from ..store import RunFile
 from ..tasks import Task
 from ..training import Adam, Optimizer, TrainingRun, fit, init_readout
+from ..training.loop import check_sizes
 from .build import build_cell, build_optimizer, build_task, check_training, seeds, settings_of
 from .config import RunSettings, settings_from_dict
 from .progress import Progress, Silent
@@ -97,6 +98,7 @@ def train(
     >>> run.losses.shape
     (20,)
     """
+    check_sizes(cell, task)
     cell_rng, readout_rng, training_rng = _streams(rng)
     if params is None:
         params = cell.init_params(rng=cell_rng, dtype=np.float64 if dtype is None else dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class Network:
     source : Path
         The file.
     notes : tuple of str
-        What was inferred, in sentences for people.
+        What was inferred, and which arrays of the file are not used, in sentences for people.
+    unused : tuple of str
+        Names of those arrays: layers that are no part of `cell` and `readout`.
     """
 
     cell: Cell
@@ -46,10 +49,12 @@ class Network:
     readout: Params | None
     source: Path
     notes: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         outputs = "no readout" if self.readout is None else f"{len(self.readout['weight'])} outputs"
-        return f"Network({self.cell!r}, {outputs}, from {str(self.source)!r})"
+        left = f", without {', '.join(self.unused)}" if self.unused else ""
+        return f"Network({self.cell!r}, {outputs}, from {str(self.source)!r}{left})"
 
 
 def load_network(
@@ -62,7 +67,7 @@ def load_network(
     prefix: str | None = None,
     readout: str | None = None,
 ) -> Network:
-    """Read a recurrent network from the state_dict of a PyTorch module.
+    r"""Read a recurrent network from the state_dict of a PyTorch module.
 
     Cell type, sizes and biases follow from the names and shapes of the arrays, which are those of
     ``nn.RNN``, ``nn.GRU``, ``nn.LSTM`` and their ``Cell`` forms. What they cannot tell must be
@@ -96,7 +101,7 @@ def load_network(
         If the file cannot be read, holds no recurrent layer or one that is not supported, an
         array has the wrong shape or is not finite, or something must be told that was not.
     InputTypeError
-        If an array is complex or not floating point.
+        If `path` is no path, or an array is complex or not floating point.
     ModuleNotFoundError
         If the file is ``.safetensors`` and that package is not installed.
 
@@ -109,9 +114,20 @@ def load_network(
     >>> arrays = {"rnn.weight_ih_l0": np.ones((24, 3)), "rnn.weight_hh_l0": np.ones((24, 8))}
     >>> with TemporaryDirectory() as folder:
     ...     np.savez(Path(folder) / "gru.npz", **arrays)
-    ...     kpf.load_network(Path(folder) / "gru.npz").cell
+    ...     network = kpf.load_network(Path(folder) / "gru.npz")
+    >>> network.cell
     GRU(n_inputs=3, n_units=8, bias=False)
+    >>> print(*network.notes, sep="\n")
+    gru.npz: GRU(n_inputs=3, n_units=8, bias=False) in 'rnn', 264 parameters.
+    No linear readout of the 8 units was found.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        advice = (
+            " Save it first: numpy.savez(path, **{k: v.numpy() for k, v in state_dict.items()})."
+            if isinstance(path, Mapping)
+            else ""
+        )
+        raise InputTypeError(f"path must be the name of a file; got {type(path).__name__}.{advice}")
     source = Path(path)
     notes: list[str] = []
     arrays = read_state_dict(source, notes)
@@ -129,10 +145,10 @@ def load_network(
     if weights is not None and weights["weight"].dtype != dtype:
         notes.append(f"The readout is {weights['weight'].dtype}; it is used in {dtype}.")
         weights = {name: array.astype(dtype) for name, array in weights.items()}
-    unused = sorted(set(arrays) - set(used.values()) - names)
+    unused = tuple(sorted(set(arrays) - set(used.values()) - names))
     if unused:
         notes.append(f"Not used: {', '.join(unused)}.")
-    return Network(built, params, weights, source, tuple(notes))
+    return Network(built, params, weights, source, tuple(notes), unused)
 
 
 def _choose_prefix(arrays: Mapping[str, Array], wanted: str | None, source: Path) -> str:

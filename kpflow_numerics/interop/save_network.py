@@ -50,9 +50,10 @@ def save_network(path: str | Path, network: Network, *, overwrite: bool = False)
     ...     kpf.load_network(path).cell == cell
     True
     """
-    target = Path(path)
     if not isinstance(network, Network):
-        raise InputTypeError(f"network must be a Network; got {type(network).__name__}.")
+        order = " The path comes first." if isinstance(path, Network) else ""
+        raise InputTypeError(f"network must be a Network; got {type(network).__name__}.{order}")
+    target = Path(path)
     if target.suffix.lower() not in (".safetensors", ".npz"):
         raise InputError(f"path must end in .safetensors or .npz; got {target.name!r}.")
     if target.exists() and not overwrite:

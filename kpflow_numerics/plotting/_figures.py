@@ -255,7 +255,7 @@ def _modes(record: Record) -> Figure:
         draw_periods(ax, periods, analysis.modes[operator].shape[2], named=mode == 0)
         raised = PERIOD_NAMES_HEIGHT if mode == 0 and periods else 0.0
         ax.set_title(mode_title(analysis, operator, mode), pad=3.0 + raised)
-        ax.set_xlabel("Step" if mode == n_modes - 1 else "")
+        ax.set_xlabel(f"Step, at iteration {analysis.iteration:,}" if mode == n_modes - 1 else "")
         ax.set_ylabel("Course (unit norm)" if column == 0 else "")
     colours.draw_key(figure, panels.ravel().tolist())
     return figure

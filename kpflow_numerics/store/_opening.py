@@ -121,8 +121,13 @@ def open_existing(target: Path, mode: str) -> tuple[JournalledFile, h5py.File]:
     disk = _open_disk(target, mode)
     try:
         file = _open_hdf5(disk, target, mode)
-        check_schema(file, target)
-        identify(disk, file)
+        try:
+            check_schema(file, target)
+            identify(disk, file)
+        except BaseException:
+            # HDF5 marks a file open for writing when it closes it; nothing of that is committed.
+            file.close()
+            raise
     except BaseException:
         disk.close()
         raise

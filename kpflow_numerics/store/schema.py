@@ -34,6 +34,7 @@ from .._validation import InputError
 
 SCHEMA_NAME = "kpflow_numerics run"
 SCHEMA_VERSION = 3
+SWEEP_NAME = "kpflow_numerics sweep"
 RUN_ID = "run_id"
 
 _REQUIRED = (RUN_ID, "network", "task", "provenance", "training", "checkpoints")
@@ -76,10 +77,12 @@ def check_schema(file: h5py.File, path: Path) -> None:
     """
     name, version = file.attrs.get("schema_name"), file.attrs.get("schema_version")
     if name != SCHEMA_NAME or version is None:
-        raise InputError(
-            f"{path} is an HDF5 file, but not a run file of kpflow_numerics. Run files are made by "
-            "`kpflow run` or kpf.train(..., store=...)."
-        )
+        made = "Run files are made by `kpflow run` or kpf.train(..., store=...)."
+        if name == SWEEP_NAME:
+            made = (
+                "It is a merged sweep: kpf.SweepGrid.open reads it, `kpflow sweep report` draws it."
+            )
+        raise InputError(f"{path} is an HDF5 file, but not a run file of kpflow_numerics. {made}")
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {version}; kpflow_numerics {__version__} reads versions up "

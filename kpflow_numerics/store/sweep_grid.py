@@ -16,8 +16,8 @@ from .._validation import InputError, suggest
 from . import _disk
 from ._disk import StoreError, reason
 from ._variables import TEXT, add_coordinate, add_dimension, add_variable, read_text
+from .schema import SWEEP_NAME
 
-SCHEMA_NAME = "kpflow_numerics sweep"
 SCHEMA_VERSION = 1
 
 STATUS_MEANINGS = ("done", "failed", "unfinished", "damaged")
@@ -190,14 +190,17 @@ class SweepGrid:
         return int(found[0])
 
     def write(self, path: str | Path) -> Path:
-        """Write the grid to an HDF5 file, in place of one that there may be, in one step.
+        """Write the grid to an HDF5 file, in place of an earlier one of its sweep, in one step.
 
         Raises
         ------
+        InputError
+            If there is another file, or a directory.
         StoreError
             If the system refuses.
         """
         path = Path(path)
+        self._check_replaceable(path)
         partial = path.with_name(f".{path.name}.partial")
         try:
             try:
@@ -211,6 +214,20 @@ class SweepGrid:
         except OSError as error:
             raise StoreError(f"Could not write {path}: {reason(error)}.") from error
         return path
+
+    def _check_replaceable(self, path: Path) -> None:
+        """Refuse to replace what this sweep cannot make again."""
+        if not path.exists():
+            return
+        try:
+            is_earlier = SweepGrid.open(path).plan_toml == self.plan_toml
+        except InputError:
+            is_earlier = False
+        if not is_earlier:
+            raise InputError(
+                f"{path} exists and is not a merged file of this sweep, so it is not replaced. "
+                "Choose another name, or delete it yourself."
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> SweepGrid:
@@ -226,7 +243,7 @@ class SweepGrid:
             raise InputError(f"There is no file {path}. Merge the sweep: kpflow sweep merge.")
         try:
             with h5py.File(path, "r") as file:
-                if file.attrs.get("schema_name") != SCHEMA_NAME:
+                if file.attrs.get("schema_name") != SWEEP_NAME:
                     raise InputError(f"{path} is not a merged sweep of kpflow_numerics.")
                 return _read(file)
         except OSError as error:
@@ -255,7 +272,7 @@ def _end_of(values: Array, axis: int, which: str, counts: Array | None) -> Array
 
 
 def _write(file: h5py.File, grid: SweepGrid) -> None:
-    file.attrs["schema_name"] = SCHEMA_NAME
+    file.attrs["schema_name"] = SWEEP_NAME
     file.attrs["schema_version"] = SCHEMA_VERSION
     file.attrs["Conventions"] = "CF-1.11"
     file.attrs["title"] = repr(grid)

@@ -152,7 +152,7 @@ def fit(
     >>> run.checkpoints[-1].evaluation_loss < run.checkpoints[0].evaluation_loss / 2
     True
     """
-    _check_sizes(cell, task)
+    check_sizes(cell, task)
     n_iterations = check_integer(n_iterations, "n_iterations", minimum=0)
     batch_size = check_integer(batch_size, "batch_size")
     checkpoint_every = check_integer(checkpoint_every, "checkpoint_every")
@@ -338,14 +338,15 @@ def _diverged(what: str, iteration: int, checkpoints: list[Checkpoint]) -> Train
     )
 
 
-def _check_sizes(cell: Cell, task: Task) -> None:
+def check_sizes(cell: Cell, task: Task) -> None:
+    """Refuse a cell that cannot be trained on a task."""
     if not isinstance(cell, Cell):
         raise InputTypeError(
             f"cell must be a cell of kpflow_numerics, such as GRU; got {type(cell).__name__}."
         )
     if not isinstance(task, Task):
         raise InputTypeError(
-            f"task must be a task of kpflow_numerics, such as MemoryPro(); got {task!r}."
+            f"task must be a task of kpflow_numerics, such as kpf.MemoryPro(); got {task!r}."
         )
     if cell.n_inputs != task.n_inputs:
         raise InputError(

@@ -223,7 +223,8 @@ def output_error(
     ------
     InputError
         If a shape does not fit, or anything is not finite, or no step has a positive weight, or
-        nothing tells the loss of targets that are probabilities of classes, which both take.
+        the batch is of other trials than the trajectory, or nothing tells the loss of targets that
+        are probabilities of classes, which both take.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -281,7 +282,8 @@ def state_error(
     ------
     InputError
         If a shape does not fit, or anything is not finite, or no step has a positive weight, or
-        nothing tells the loss of targets that are probabilities of classes, which both take.
+        the batch is of other trials than the trajectory, or nothing tells the loss of targets that
+        are probabilities of classes, which both take.
     InputTypeError
         If an argument is of the wrong type.
 
@@ -319,10 +321,32 @@ def _weights_and_output_error(
         )
     weights = check_readout(readout, trajectory.cell.n_units, dtype=trajectory.dtype)
     shape = (trajectory.n_trials, trajectory.n_steps, len(weights["weight"]))
+    check_same_trials(trajectory, targets)
     wanted, weight, chosen = check_wanted(targets, mask, loss, shape, trajectory.dtype)
     outputs = apply_readout(weights, trajectory.hidden)
     _, error = chosen.value_and_output_error(outputs, wanted, weight)
     return weights, error
+
+
+def check_same_trials(trajectory: Trajectory, targets: ArrayLike | TrialBatch) -> None:
+    """Refuse a batch of other trials than those of the trajectory.
+
+    Raises
+    ------
+    InputError
+        If its inputs differ by more than the rounding of a precision.
+    """
+    if not isinstance(targets, TrialBatch) or targets.inputs.shape != trajectory.inputs.shape:
+        return
+    given, seen = targets.inputs.astype(np.float32), trajectory.inputs.astype(np.float32)
+    differs = (given != seen).any(axis=(1, 2))
+    if differs.any():
+        raise InputError(
+            f"targets are a batch of other trials than the trajectory's: the inputs of "
+            f"{np.count_nonzero(differs)} of {len(differs)} trials differ, first those of trial "
+            f"{np.argmax(differs)}. Simulate batch.inputs, or give batch.targets and batch.mask, "
+            "if other inputs are meant."
+        )
 
 
 def check_wanted(

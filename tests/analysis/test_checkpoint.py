@@ -10,6 +10,7 @@ import kpflow_numerics as kpf
 from kpflow_numerics._validation import InputError, InputTypeError, MemoryLimitError
 from kpflow_numerics.analysis import NetworkAnalysis, analyze_network
 from kpflow_numerics.testing import default_tolerance
+from tests.cases.analyses import make_analysis
 from tests.cases.cells import EDGE_CASES, FLOAT32_CASES, OWN_CASES, SITE_CASES, CellCase
 from tests.cases.operators import dense_network
 
@@ -304,3 +305,12 @@ def test_loss_and_interference_are_those_of_the_task(told: bool) -> None:
     assert analysis.interference is not None
     whole = sum(np.sum(array**2) for array in expected.params.values())
     assert analysis.interference.matrix.sum() == pytest.approx(whole, rel=1e-10)
+
+
+def test_one_line_for_people() -> None:
+    assert repr(make_analysis(iteration=60)) == (
+        "NetworkAnalysis(iteration 60: loss 0.3125, participation ratios K 2, P P* 187.5, "
+        "NTK 5.6 in [5.2, 6.6])"
+    )
+    untold = make_analysis(evaluation_loss=math.nan, ranks=())
+    assert repr(untold) == "NetworkAnalysis(iteration 0: participation ratios none)"

@@ -160,6 +160,20 @@ def test_a_step_that_depends_on_nothing_has_zero_derivatives() -> None:
     assert np.array_equal(kpf.Propagator(lin).to_dense(), np.eye(8))
 
 
+def test_functions_of_numpy_that_autograd_sees_give_the_same_derivatives() -> None:
+    x = np.random.default_rng(59).standard_normal((2, 5, 2))
+    ranks = []
+    for module in (np, anp):
+
+        def step(params, x, h, tanh=module.tanh):
+            return tanh(h @ params["w_rec"].T + x @ params["w_in"].T)
+
+        cell = kpf.AutogradCell(step, MATRICES, 2, 4)
+        lin = kpf.linearize(kpf.simulate(cell, cell.init_params(rng=58), x))
+        ranks.append(kpf.TangentKernel(lin).to_dense())
+    assert np.array_equal(*ranks)
+
+
 def test_it_is_a_value() -> None:
     cell = OWN_CELLS["two halves"]
     assert cell == kpf.AutogradCell(two_halves, MATRICES, 2, 4, n_state=8)
@@ -227,6 +241,12 @@ class WrongStep:
     dtype: type = np.float64
 
 
+def assigned(h: np.ndarray) -> np.ndarray:
+    out = h + 1.0
+    out[:, 0] = 0.0
+    return out
+
+
 WRONG_STEPS = {
     "fails": WrongStep(
         lambda params, x, h: params["missing"] * h,
@@ -264,6 +284,36 @@ WRONG_STEPS = {
         np.float32,
     ),
     "complex": WrongStep(lambda params, x, h: h * 1j, InputTypeError, "got complex128"),
+    "NumPy's own where": WrongStep(
+        lambda params, x, h: np.where(h > 0, h @ params["w_rec"].T, 0.0),
+        InputError,
+        "loses its derivatives in a function of NumPy .* Write every function .* autograd.numpy",
+    ),
+    "NumPy's own clip in a sum": WrongStep(
+        lambda params, x, h: anp.tanh(h @ params["w_rec"].T) + 0.1 * np.clip(h, -0.5, 0.5),
+        InputError,
+        "loses its derivatives in a function of NumPy",
+    ),
+    "NumPy's own einsum of parameters": WrongStep(
+        lambda params, x, h: h + np.einsum("mi,ui->mu", x, params["w_in"]),
+        InputError,
+        "loses its derivatives in a function of NumPy",
+    ),
+    "NumPy's own ones_like in a sum": WrongStep(
+        lambda params, x, h: anp.tanh(h @ params["w_rec"].T) + np.ones_like(h),
+        InputError,
+        "loses its derivatives in a function of NumPy",
+    ),
+    "a norm of rows, which autograd 1.9 pushes forward into another shape": WrongStep(
+        lambda params, x, h: h / anp.linalg.norm(h, axis=1, keepdims=True),
+        InputError,
+        "cannot be differentiated; autograd says ValueError: ",
+    ),
+    "assignment": WrongStep(
+        lambda params, x, h: assigned(h),
+        InputError,
+        "cannot be differentiated; autograd says TypeError: .* assign to no element of an array",
+    ),
 }
 
 

@@ -359,6 +359,26 @@ def test_a_file_of_torch_save_is_known_by_its_content(tmp_path: Path, shared_dat
         np.testing.assert_array_equal(found.params[name], array)
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ({"rnn.weight_hh_l0": np.ones((3, 1))}, "got dict. Save it first: numpy.savez"),
+        (None, "path must be the name of a file; got NoneType.$"),
+    ],
+)
+def test_what_is_no_path_is_refused(path: object, message: str) -> None:
+    with pytest.raises(InputTypeError, match=message):
+        load_network(path)
+
+
+def test_layers_that_are_not_used_are_named(tmp_path: Path) -> None:
+    arrays = arrays_of(kpf.GRU(2, 5), n_outputs=7)
+    arrays |= {"second.weight": np.ones((2, 7), np.float32), "norm.bias": np.ones(5, np.float32)}
+    network = load_network(write(tmp_path / "net.npz", arrays))
+    assert network.unused == ("norm.bias", "second.weight")
+    assert repr(network).endswith(", without norm.bias, second.weight)")
+
+
 def test_the_repr_is_short(tmp_path: Path) -> None:
     network = load_network(write(tmp_path / "net.npz", arrays_of(kpf.GRU(2, 5))))
     assert repr(network).startswith("Network(GRU(n_inputs=2, n_units=5, bias=True), 2 outputs, ")

@@ -79,6 +79,8 @@ def test_what_cannot_be_saved_is_named(tmp_path):
     network = network_of(kpf.GRU(2, 5))
     with pytest.raises(InputTypeError, match="network must be a Network; got dict"):
         save_network(tmp_path / "net.npz", {})
+    with pytest.raises(InputTypeError, match=r"got \w*Path\. The path comes first"):
+        save_network(network, tmp_path / "net.npz")
     with pytest.raises(InputError, match=r"must end in \.safetensors or \.npz; got 'net\.pt'"):
         save_network(tmp_path / "net.pt", network)
     own = kpf.AutogradCell(lambda params, x, h: h + params["b"], {"b": (5,)}, 2, 5)

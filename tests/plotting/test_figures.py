@@ -535,6 +535,12 @@ class TestSaving:
             written.append([path.read_bytes() for path in paths])
         assert written[0] == written[1]
 
+    def test_modes_name_their_iteration(self) -> None:
+        figures = dict(plotting.run_figures(FakeRun()))
+        labels = {ax.get_xlabel() for ax in figures["modes"].axes} - {""}
+        last = FakeRun().analyses[-1].iteration
+        assert f"Step, at iteration {last:,}" in labels
+
     def test_what_was_not_found_is_left_out(self) -> None:
         bare = make_analysis(spectra={}, modes={}, mode_fractions={})
         run = FakeRun(analyses=[bare], losses=np.array([]))

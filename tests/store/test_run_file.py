@@ -620,8 +620,27 @@ class TestOpening:
     def test_hdf5_of_others(self, path):
         with h5py.File(path, "x") as file:
             file["x"] = 1
-        with pytest.raises(InputError, match="is an HDF5 file, but not a run file"):
-            RunFile.open(path)
+        before = path.read_bytes()
+        for mode in ("r", "r+"):
+            with pytest.raises(InputError, match="is an HDF5 file, but not a run file"):
+                RunFile.open(path, mode)
+        assert path.read_bytes() == before
+
+    def test_hdf5_of_others_is_closed_before_its_file(self, path):
+        with h5py.File(path, "x") as file:
+            file["x"] = 1
+        code = (
+            "import sys\n"
+            "from kpflow_numerics.store import RunFile\n"
+            "try:\n"
+            "    RunFile.open(sys.argv[1], 'r+')\n"
+            "except ValueError:\n"
+            "    print('refused')"
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+        )
+        assert (answer.stdout.strip(), answer.stderr) == ("refused", "")
 
     def test_a_newer_schema(self, path):
         create(path).close()

@@ -7,7 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+import kpflow_numerics as kpf
 from kpflow_numerics import AutogradCell, VanillaRNN, fit
+from kpflow_numerics._errors import InputTypeError
 from kpflow_numerics._recorder import MemoryRecorder
 from kpflow_numerics.results import Checkpoint
 from kpflow_numerics.tasks import FlipFlop, MemoryPro
@@ -455,3 +457,16 @@ def test_a_readout_without_bias_is_trained_without_one():
     assert not np.array_equal(run.readout["weight"], readout["weight"])
     resumed = train(resume_from=run.checkpoints[0], n_iterations=6)
     assert_same_bits(resumed.readout, run.readout)
+
+
+def test_train_refuses_what_is_no_task_or_cell_before_it_draws_anything(tmp_path):
+    for arguments, match in (
+        (
+            (CELL, "memory-pro"),
+            r"task must be a task .*, such as kpf.MemoryPro\(\); got 'memory-pro'",
+        ),
+        (("gru", TASK), "cell must be a cell of kpflow_numerics"),
+    ):
+        with pytest.raises(InputTypeError, match=match):
+            kpf.train(*arguments, store=tmp_path / "run.h5")
+    assert not list(tmp_path.iterdir())

@@ -207,6 +207,28 @@ def test_state_error_refuses_what_does_not_fit(change, error, match):
         state_error(**(arguments | change))
 
 
+def test_errors_are_of_the_trials_that_were_simulated():
+    task = MemoryPro(n_stimulus=2, n_memory=1, n_response=2)
+    batch, other = task.evaluation_batch(4), task.sample(4, rng=61)
+    cell = VanillaRNN(3, 5)
+    params, readout = cell.init_params(rng=62, dtype=np.float32), init_readout(5, 3, rng=63)
+    trajectory = simulate(cell, params, batch.inputs)
+    for function in (state_error, output_error):
+        function(trajectory, readout, batch)
+        function(trajectory, readout, batch.astype("float32"))
+        function(trajectory, readout, other.targets, mask=other.mask)
+        with pytest.raises(
+            ValueError, match="the inputs of 4 of 4 trials differ, first .* trial 0"
+        ):
+            function(trajectory, readout, other)
+        with pytest.raises(
+            ValueError, match="the inputs of 2 of 4 trials differ, first .* trial 1"
+        ):
+            function(trajectory, readout, batch.select([0, 3, 2, 1]))
+    with pytest.raises(ValueError, match="a batch of other trials than the trajectory's"):
+        validate(trajectory, targets=other, readout=readout)
+
+
 def test_losses_have_their_names():
     assert {name: loss().name for name, loss in LOSSES.items()} == {name: name for name in LOSSES}
     with pytest.raises(TypeError, match="does not support item assignment"):

@@ -79,8 +79,8 @@ def merge_sweep(directory: str | Path, output: str | Path | None = None) -> Swee
         The directory that :func:`plan_sweep` made. The sweep need not be finished: values are NaN
         where a cell has none, and the variable ``status`` says why.
     output : str or Path, optional
-        The file; by default ``sweep.h5`` in the directory. It can always be made again, and is
-        replaced in one step.
+        The file; by default ``sweep.h5`` in the directory. A merged file of this sweep can always
+        be made again, and is replaced in one step; nothing else is ever replaced.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def merge_sweep(directory: str | Path, output: str | Path | None = None) -> Swee
     Raises
     ------
     InputError
-        If the directory holds no sweep.
+        If the directory holds no sweep, or `output` is there and something else.
     StoreError
         If the system refuses.
 

@@ -65,8 +65,8 @@ def test_from_plan_to_report(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     for name in ("sweep.h5", "figures", "report.html"):
         assert f"runs/sweep/{name}" in shown
         assert (here / "runs" / "sweep" / name).exists()
-    assert kpflow(*plan, "--seed", "3", "--output", "runs/sweep") == 2
-    assert "another plan: training.seed is 0 there, 3 here" in capsys.readouterr().err
+    assert kpflow(*plan, "--max-memory", "3", "--output", "runs/sweep") == 2
+    assert "another plan: analysis.max_memory_gib is 4.0 there, 3.0 here" in capsys.readouterr().err
 
 
 def test_a_file_and_flags_give_one_plan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +91,14 @@ def test_a_file_and_flags_give_one_plan(here: Path, capsys: pytest.CaptureFixtur
         (["plan", "memory-pro"], "needs at least one axis"),
         (["plan", "memory-pro", "--vary", "cell.gain"], "--vary takes a setting"),
         (["plan", "memory-pro", *GRID, "--vary", "cell.gain=3"], "--vary names cell.gain twice"),
+        (
+            ["plan", "memory-pro", *GRID, "--gain", "3"],
+            "cell.gain is varied by --vary, and 3.0 by a flag would not be used",
+        ),
+        (
+            ["plan", "--vary", "size: cell.n_units=4,8 & cell.gain=1,2", "--units", "5"],
+            "cell.n_units is varied by --vary, and 5 by a flag would not be used",
+        ),
         (["plan", "memory-pro", *GRID, "--keep", "all"], "keep must be one of"),
         (["plan", "memory-pro", *GRID, "--tolerances", "low"], "--tolerances takes losses"),
         (["plan", "absent.toml"], "no configuration file absent.toml"),

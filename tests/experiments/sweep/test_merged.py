@@ -14,6 +14,7 @@ import pytest
 
 import kpflow_numerics as kpf
 from kpflow_numerics import plotting
+from kpflow_numerics._errors import InputError
 from kpflow_numerics.experiments.sweep.cell import first_below
 from kpflow_numerics.experiments.sweep.directory import SweepDirectory
 from kpflow_numerics.experiments.sweep.plan import make_plan
@@ -164,6 +165,26 @@ def test_merging_twice_gives_the_same_bytes(directory, tmp_path) -> None:
     kpf.merge_sweep(directory.path, first)
     kpf.merge_sweep(directory.path, second)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_only_a_merged_file_of_the_same_sweep_is_replaced(directory, make, tmp_path) -> None:
+    merged = tmp_path / "merged.h5"
+    kpf.merge_sweep(directory.path, merged)
+    other = make({"cell.gain": [0.5, 1.0]}, base=BASE)
+    kpf.merge_sweep(other)
+    run, text = tmp_path / "run.h5", tmp_path / "notes.txt"
+    kpf.train(kpf.VanillaRNN(3, 4), kpf.MemoryPro(2, 1, 2), n_iterations=1, store=run)
+    text.write_text("mine")
+    for file in (run, text, merged):
+        before = file.read_bytes()
+        with pytest.raises(InputError, match="exists and is not a merged file of this sweep"):
+            kpf.merge_sweep(other, file)
+        assert file.read_bytes() == before
+    with pytest.raises(InputError, match="exists and is not a merged file of this sweep"):
+        kpf.merge_sweep(other, tmp_path)
+    kpf.merge_sweep(directory.path, merged)
+    with pytest.raises(InputError, match="not a run file .* It is a merged sweep: kpf.SweepGrid"):
+        RunFile.open(merged)
 
 
 def test_a_sweep_that_has_not_begun_can_be_merged(make) -> None:
