@@ -142,10 +142,11 @@ def compress_core(linearization: Linearization, tolerance: float = 1e-8) -> Comp
     One singular value decomposition of ``(B T, m)`` a group of sites, in float64; of features in
     ``float32``, the eigenvectors of their Gram matrix. With G sites in a group and ranks r, memory
     is ``B T max(32 m, 16 G N + b sum(r))`` bytes beside the linearisation (the decomposition of the
-    widest group, or the gains for `trace_error`), of which ``b B T sum(r)`` are kept. A product
-    with J, J* or K then costs ``r / m`` of what it did, and J and S have ``H r`` columns for a site
-    instead of ``H m``. At random initialisation r is mostly m; trained networks with collapsed
-    activity have far fewer at tolerances from 1e-4, see the measurements in ``benchmarks/``.
+    widest group, ``8 m + 16 r`` in ``float32``, or the gains for `trace_error`), of which
+    ``b B T sum(r)`` are kept. A product with J, J* or K then costs ``r / m`` of what it did, and J
+    and S have ``H r`` columns for a site instead of ``H m``. At random initialisation r is mostly
+    m; trained networks with collapsed activity have far fewer at tolerances from 1e-4, see the
+    measurements in ``benchmarks/``.
 
     Examples
     --------
