@@ -4,6 +4,7 @@ import scipy.sparse
 
 from kpflow_numerics._validation import InputError, InputTypeError, MemoryLimitError
 from kpflow_numerics.results import Cost
+from kpflow_numerics.spectral import trace
 from kpflow_numerics.spectral._budget import (
     DEFAULT_MAX_MEMORY,
     EXACT_FLOPS,
@@ -34,6 +35,23 @@ def test_whether_an_operator_is_self_adjoint_is_tested_where_it_does_not_say(dty
             assert not SpectralView(almost.astype(dtype)).self_adjoint
 
 
+@pytest.mark.parametrize("size", [1e-11, 1e-8, 1e-5])
+def test_what_is_nearly_self_adjoint_is_not_taken_for_something_else(size):
+    rng = np.random.default_rng(3)
+    S = rng.standard_normal((60, 20))
+    nearly = S @ S.T * (1 + size * rng.standard_normal((60, 60)))
+    with pytest.raises(InputError, match=r"self-adjoint up to .* made in float32"):
+        trace(nearly)
+    truth = np.sum(S**2)
+    assert trace(nearly, self_adjoint=True).value == pytest.approx(truth, rel=10 * size)
+    assert trace((nearly + nearly.T) / 2).value == pytest.approx(truth, rel=10 * size)
+    of_the_squares = trace(nearly, self_adjoint=False).value
+    assert of_the_squares == pytest.approx(np.sum((S @ S.T) ** 2), rel=10 * size)
+    if size < 1e-7:
+        single = nearly.astype(np.float32)
+        assert trace(single).value == pytest.approx(truth, rel=default_tolerance("float32", 60))
+
+
 def test_flags_are_believed_and_can_be_overridden():
     flagged = Operator(SYMMETRIC, self_adjoint=True, positive_semidefinite=True)
     view = SpectralView(flagged)
@@ -61,6 +79,15 @@ def test_the_view_of_an_operator_that_is_not_self_adjoint_is_its_gram_operator()
 )
 def test_what_counts_as_an_operator(op):
     np.testing.assert_allclose(SpectralView(op).apply(np.eye(7)), SYMMETRIC)
+
+
+def test_masked_entries_are_no_entries():
+    masked = np.ma.masked_greater(SYMMETRIC, 1.0)
+    with pytest.raises(InputError, match="op .*mask"):
+        SpectralView(masked)
+    np.testing.assert_array_equal(
+        SpectralView(np.ma.asarray(SYMMETRIC)).apply(np.eye(7)), SYMMETRIC
+    )
 
 
 def test_integers_are_worked_on_in_double_precision():
