@@ -95,8 +95,7 @@ class SampledRatio:
         n_matvecs : float
             Products that may be spent; fewer are where the spread says that they will not do.
         """
-        self._draw_first(fewest_probes(self._n_blocks))
-        samples = self._with_freedom(n_matvecs)
+        samples = self._with_freedom(self._draw_first(fewest_probes(self._n_blocks)), n_matvecs)
         found = self._interval(samples)
         wanted = _wanted(found, len(samples), rtol)
         few = self._n_blocks == 1 and found.value < _FEW_MODES
@@ -105,7 +104,7 @@ class SampledRatio:
         while growing and self._may_grow(n_matvecs):
             before = expected
             self.sketch.grow()
-            samples = self._with_freedom(n_matvecs)
+            samples = self._with_freedom(self.sketch.rest(*self._first), n_matvecs)
             expected = self._expected(samples, rtol)
             growing = self._pays(before, expected)
         found = self._interval(samples)
@@ -144,23 +143,23 @@ class SampledRatio:
     def _random_images(self, columns: int) -> FloatArray:
         return self._apply(self._rng.standard_normal((self._side.n, columns), self._dtype))
 
-    def _draw_first(self, columns: int) -> None:
-        """Draw probes that are kept: what they see of the rest changes as the sketch grows."""
+    def _draw_first(self, columns: int) -> FloatArray:
+        """Return samples of probes that are kept: what they see changes as the sketch grows."""
         drawn = self._draw(columns)
         kept = zip(self._first, drawn, strict=True)
         self._first = tuple(np.hstack(each) for each in kept) if self._first else drawn
+        return self.sketch.rest(*drawn)
 
-    def _with_freedom(self, n_matvecs: float) -> FloatArray:
-        """Return the samples of the first probes, and draw what the freedom of blocks asks for."""
-        samples = self.sketch.rest(*self._first)
+    def _with_freedom(self, samples: FloatArray, n_matvecs: float) -> FloatArray:
+        """Return samples of blocks with as many more as their degrees of freedom ask for."""
         while self._n_blocks > 1 and len(samples) < LEAST_SAMPLES:
             freedom = _freedom_of_signs(samples, self._held)
             if freedom >= _LEAST_FREEDOM or not self._affords(1, n_matvecs):
                 break
             asked = math.ceil(len(samples) * (_LEAST_FREEDOM / freedom - 1.0))
             more = min(asked, LEAST_SAMPLES - len(samples))
-            self._draw_first(more if self._affords(more, n_matvecs) else 1)
-            samples = self.sketch.rest(*self._first)
+            drawn = self._draw_first(more if self._affords(more, n_matvecs) else 1)
+            samples = np.concatenate([samples, drawn])
         return samples
 
     def _expected(self, samples: FloatArray, rtol: float) -> float:
