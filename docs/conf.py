@@ -37,15 +37,8 @@ html_theme_options = {
 }
 
 
-def plain_numbers(_configuration: dict[str, Any], _script: str) -> None:
-    """Write 20 and 0.2 on logarithmic axes, where Matplotlib would write 2 x 10^1."""
-    import matplotlib as mpl
-
-    mpl.rcParams["axes.formatter.min_exponent"] = 4
-
-
 sphinx_gallery_conf = {
-    "reset_modules": ("matplotlib", "seaborn", plain_numbers),
+    "reset_modules": ("matplotlib", "seaborn", "plain_numbers.plain_numbers"),
     "examples_dirs": "../examples",
     "gallery_dirs": "generated/gallery",
     "ignore_pattern": r"run_experiments\.py",
